@@ -1,0 +1,21 @@
+#!/usr/bin/env node
+// The command: makes the checkout ready, then runs the program with the pinned Node 24.
+import { existsSync } from 'node:fs';
+import { join } from 'node:path';
+import { installedAsPackage, main, prepare, root } from './bootstrap.js';
+import { runInPlace } from './child.js';
+
+await main(async () => {
+  const args = process.argv.slice(2);
+  const { node } = await prepare({ need: needsEngines(args) ? 'engines' : 'dependencies' });
+  const built = join(root, 'dist', 'cli', 'main.js');
+  const program = installedAsPackage && existsSync(built) ? built : join(root, 'src', 'cli', 'main.ts');
+  return runInPlace(node, [program, ...args]);
+});
+
+/** Asked for here, so that a missing Java is told before anything else happens. */
+function needsEngines(args) {
+  if (args.includes('--help') || args.includes('-h')) return false;
+  const words = args.filter((arg) => !arg.startsWith('-'));
+  return words[0] === 'demo' || (words[0] === 'stack' && words[1] === 'up');
+}

@@ -1,0 +1,116 @@
+// The checkout's own tasks: `node bin/run.js check|test|bench|format`.
+import { spawn } from 'node:child_process';
+import { existsSync, readdirSync } from 'node:fs';
+import { delimiter, dirname, join } from 'node:path';
+import { main, prepare, root } from './bootstrap.js';
+import { runInPlace } from './child.js';
+import { MissingRequirement } from './requirements.js';
+
+const tasks = { check, test, bench, format };
+
+/** Tests that need no engine; one that does is called *.engine.test.ts. */
+const pureFolders = ['change', 'scd', 'flow', 'service', 'setup', 'cli', 'consumers', 'producers', 'bin'];
+
+await main(async () => {
+  const [name, ...args] = process.argv.slice(2);
+  const task = Object.hasOwn(tasks, name ?? '') ? tasks[name] : undefined;
+  if (task === undefined) throw new MissingRequirement(`usage: node bin/run.js ${Object.keys(tasks).join('|')} [arguments]`);
+  const { node } = await prepare({ need: task === test || task === bench ? 'engines' : 'dependencies' });
+  process.chdir(root);
+  return task(node, args);
+});
+
+/** Every step of the check, side by side; what a failed one said is shown whole at the end. */
+async function check(node) {
+  const began = Date.now();
+  const steps = [
+    ['format', tool('oxfmt'), ['--check']],
+    ['lint', tool('oxlint'), ['--type-aware', '--deny-warnings']],
+    ['types', tool('tsc'), ['--noEmit', '-p', 'tsconfig.json']],
+    ['tests', node, ['--test', `--test-concurrency=${concurrency()}`, ...testFiles().filter(isPure)]],
+  ];
+  const results = await Promise.all(steps.map((step) => runStep(step, toolEnv(node))));
+  const failed = results.filter(({ code }) => code !== 0);
+  for (const { name, output } of failed) process.stdout.write(`\n--- ${name} ---\n${output}\n`);
+  const summary = failed.length === 0 ? 'all good' : `FAILED: ${failed.map(({ name }) => name).join(', ')}`;
+  process.stdout.write(`check: ${summary} (${seconds(began)} s)\n`);
+  return failed.length === 0 ? 0 : 1;
+}
+
+/** All tests on the real engines, or the given files. */
+function test(node, args) {
+  const files = args.some((arg) => !arg.startsWith('-')) ? [] : testFiles();
+  const setup = join('test', 'global-setup.ts');
+  const options = [`--test-concurrency=${concurrency()}`, ...(existsSync(setup) ? [`--test-global-setup=${setup}`] : [])];
+  return runInPlace(node, ['--test', ...options, ...args, ...files], toolEnv(node));
+}
+
+function bench(node, [name, ...args]) {
+  const known = existsSync('bench') ? readdirSync('bench').filter((file) => file.endsWith('.ts')) : [];
+  if (!known.includes(`${name}.ts`)) {
+    throw new MissingRequirement(`usage: npm run bench -- ${known.map((file) => file.slice(0, -3)).join('|')} [arguments]`);
+  }
+  return runInPlace(node, [join('bench', `${name}.ts`), ...args], toolEnv(node));
+}
+
+function format(node, args) {
+  return runInPlace(tool('oxfmt'), args, toolEnv(node));
+}
+
+function tool(name) {
+  return join(root, 'node_modules', '.bin', name);
+}
+
+function concurrency() {
+  return process.env.DELTAFERRY_TEST_CONCURRENCY || '2';
+}
+
+/** The tools are scripts that look for `node` on the PATH: theirs is the pinned one. */
+function toolEnv(node) {
+  return { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` };
+}
+
+function testFiles() {
+  if (!existsSync('test')) return [];
+  return readdirSync('test', { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
+    // Node 20 has had both names for it.
+    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+    .sort();
+}
+
+function isPure(file) {
+  if (file.endsWith('.engine.test.ts')) return false;
+  const [, folder, ...rest] = file.split(/[\\/]/);
+  return rest.length === 0 || pureFolders.includes(folder);
+}
+
+function runStep([name, file, args], env) {
+  const began = Date.now();
+  return new Promise((resolve) => {
+    const child = spawn(file, args, { env, stdio: ['ignore', 'pipe', 'pipe'] });
+    let output = '';
+    const collect = (chunk) => (output += chunk);
+    child.stdout.on('data', collect);
+    child.stderr.on('data', collect);
+    const done = (code) => {
+      process.stdout.write(`${code === 0 ? 'ok    ' : 'FAILED'} ${name.padEnd(6)} ${seconds(began).padStart(5)} s${passed(output)}\n`);
+      resolve({ name, code, output });
+    };
+    child.on('error', (error) => {
+      output += error.message;
+      done(1);
+    });
+    child.on('close', (code) => done(code ?? 1));
+  });
+}
+
+/** How many tests there were: a check that silently ran none would be no check. */
+function passed(output) {
+  const count = /^. pass (\d+)$/m.exec(output)?.[1];
+  return count === undefined ? '' : `  ${count} tests`;
+}
+
+function seconds(since) {
+  return ((Date.now() - since) / 1000).toFixed(1);
+}

@@ -1,0 +1,30 @@
+const MINUS = 0x2d;
+const ZERO = 0x30;
+
+/** Any 15 digits are below 2^53: they can be summed in a double without loss. */
+export const SAFE_DIGITS = 15;
+
+export const BIGINT_MIN = -(2n ** 63n);
+export const BIGINT_MAX = 2n ** 63n - 1n;
+
+/** The one form of an integer: a number where a double is safe, else a bigint. */
+export function exactInteger(value: bigint): number | bigint {
+  const narrow = Number(value);
+  return Number.isSafeInteger(narrow) ? narrow : value;
+}
+
+/** Decimal digits with an optional minus → the exact integer; undefined for anything else. */
+export function parseInteger(text: string): number | bigint | undefined {
+  const negative = text.charCodeAt(0) === MINUS;
+  const start = negative ? 1 : 0;
+  if (text.length === start) return undefined;
+  let value = 0;
+  for (let at = start; at < text.length; at++) {
+    const digit = text.charCodeAt(at) - ZERO;
+    if (digit < 0 || digit > 9) return undefined;
+    value = value * 10 + digit;
+  }
+  if (text.length - start > SAFE_DIGITS) return exactInteger(BigInt(text));
+  // Never -0: it would not equal the 0 that other readers make.
+  return negative && value !== 0 ? -value : value;
+}

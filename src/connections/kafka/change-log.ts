@@ -1,0 +1,236 @@
+import { randomUUID } from 'node:crypto';
+import type { Kafka, Message, Producer, TopicMessages, Transaction } from 'kafkajs';
+import type { Change } from '../../change/change.ts';
+import { FencedError, OperatorError } from '../../errors.ts';
+import type { ChangeLog, Position, PublishBatch, RejectedChange } from '../../ports/change-log.ts';
+import { partitionCount, withCluster } from './cluster.ts';
+import { compressionType, type Compression } from './codecs.ts';
+import { protocolErrorOf, translateKafka } from './errors.ts';
+import { partitionOf } from './partitioner.ts';
+import { scanPartition } from './partition-reader.ts';
+
+export interface ChangeLogOptions {
+  readonly kafka: Kafka;
+  /** `delta-feed`, `postgres-log`, …: with the table it names the transactional id. */
+  readonly producerName: string;
+  readonly table: string;
+  /** The changes topic, and how many partitions it must have. */
+  readonly topic: string;
+  readonly partitions: number;
+  readonly deadLetterTopic: string;
+  /** Default `deltaferry.positions`. */
+  readonly positionsTopic?: string;
+  /** The record's value; the buffer must stay as it is until `publish` has ended. */
+  readonly encode: (change: Change) => Buffer;
+  /** Default lz4. */
+  readonly compression?: Compression;
+  /** After how long the broker aborts what a dead process left open, milliseconds; default 30,000. */
+  readonly transactionTimeoutMs?: number;
+}
+
+export const DEFAULT_POSITIONS_TOPIC = 'deltaferry.positions';
+
+// kafkajs groups the messages of a request in quadratic time: 5,000 run at half the speed of 1,000.
+const MESSAGES_PER_PARTITION = 1000;
+// Below the default max.message.bytes (1 MiB) of a topic, before compression, keys and headers.
+const BYTES_PER_PARTITION = 700_000;
+// One partition, whatever the topic has: positions are found again also after partitions were added.
+const POSITIONS_PARTITION = 0;
+const POSITION_READ_MS = 60_000;
+
+/**
+ * The producing end of a changes topic: every `publish` is one Kafka transaction of the changes, the
+ * rejected ones (to the dead-letter topic) and the position they lead to. Sends of one transaction
+ * follow one another: kafkajs numbers a repeated send anew, behind one that was sent after it.
+ */
+export function createChangeLog(options: ChangeLogOptions): ChangeLog {
+  const { kafka, topic } = options;
+  const positionsTopic = options.positionsTopic ?? DEFAULT_POSITIONS_TOPIC;
+  const owner = `${options.producerName}/${options.table}`;
+  const transactionalId = `deltaferry.${options.producerName}.${options.table}`;
+  const compression = compressionType(options.compression ?? 'lz4');
+  let producer: Producer | undefined;
+
+  async function open(): Promise<Position | null> {
+    await close();
+    const opened = kafka.producer({
+      transactionalId,
+      transactionTimeout: options.transactionTimeoutMs ?? 30_000,
+      allowAutoTopicCreation: false,
+      createPartitioner:
+        () =>
+        ({ message }) =>
+          message.partition ?? 0,
+    });
+    try {
+      await opened.connect();
+      const barrier = randomUUID();
+      await writeBarrier(opened, barrier);
+      const position = await withCluster(kafka, async (cluster) => {
+        checkPartitions(await partitionCount(cluster, topic));
+        await partitionCount(cluster, positionsTopic);
+        return readPosition(cluster, barrier);
+      });
+      producer = opened;
+      return position;
+    } catch (error) {
+      await disconnect(opened);
+      throw translateKafka(error, { doing: 'opening the change log', topic: positionsTopic, transactionalId });
+    }
+  }
+
+  /**
+   * The first transaction fences older owners and settles what they left open; once its record is
+   * read, so is every position committed before it. No arithmetic on offsets, which count control records.
+   */
+  async function writeBarrier(opened: Producer, barrier: string): Promise<void> {
+    const transaction = await opened.transaction();
+    const record = { key: `${owner}#barrier`, value: barrier, partition: POSITIONS_PARTITION };
+    await transaction.sendBatch({ topicMessages: [{ topic: positionsTopic, messages: [record] }] });
+    await transaction.commit();
+  }
+
+  async function readPosition(
+    cluster: Parameters<typeof scanPartition>[0],
+    barrier: string,
+  ): Promise<Position | null> {
+    let latest: Uint8Array | null = null;
+    await scanPartition(cluster, {
+      topic: positionsTopic,
+      partition: POSITIONS_PARTITION,
+      deadlineMs: POSITION_READ_MS,
+      found(record) {
+        const key = record.key?.toString();
+        if (key === owner) latest = record.value;
+        return key === `${owner}#barrier` && record.value?.toString() === barrier;
+      },
+    });
+    return latest === null ? null : parsePosition(latest);
+  }
+
+  function parsePosition(value: Uint8Array): Position {
+    try {
+      return JSON.parse(Buffer.from(value).toString()) as Position;
+    } catch (error) {
+      throw new OperatorError({
+        code: 'POSITION_UNREADABLE',
+        message: `The newest position of ${owner} on topic ${positionsTopic} is not JSON.`,
+        remedy: `Find what else writes to ${positionsTopic}, then write the last good position again.`,
+        cause: error,
+      });
+    }
+  }
+
+  function checkPartitions(found: number): void {
+    if (found === options.partitions) return;
+    throw new OperatorError({
+      code: 'TOPIC_PARTITIONS',
+      message: `Topic ${topic} has ${found} partitions, the configuration of ${options.table} says ${options.partitions}: keys would change partition and lose their order.`,
+      remedy: `Set partitions: ${found} for ${options.table} if the topic has never had another number; else move to a new topic.`,
+    });
+  }
+
+  async function publish(batch: PublishBatch): Promise<void> {
+    const current = producer;
+    if (current === undefined)
+      throw new FencedError({ code: 'CHANGE_LOG_CLOSED', message: `The change log of ${owner} is not open.` });
+    let transaction: Transaction | undefined;
+    try {
+      transaction = await current.transaction();
+      await send(transaction, batch);
+      await transaction.commit();
+    } catch (error) {
+      producer = undefined;
+      await abandon(current, transaction, error);
+      throw translateKafka(error, { doing: 'publishing changes', topic, transactionalId });
+    }
+  }
+
+  async function send(transaction: Transaction, batch: PublishBatch): Promise<void> {
+    const requests = changeRequests(batch.changes);
+    let next = requests.next();
+    // Almost always everything fits one request: three round trips are then a whole transaction.
+    const last: TopicMessages[] = [{ topic: positionsTopic, messages: [positionMessage(batch.position)] }];
+    if (batch.rejected.length > 0)
+      last.push({ topic: options.deadLetterTopic, messages: batch.rejected.map(rejectedMessage) });
+    do {
+      const messages = next.done === true ? [] : next.value;
+      const sending: TopicMessages[] = messages.length > 0 ? [{ topic, messages }] : [];
+      // The next request is encoded while this one is on its way.
+      const sent = (async () => {
+        await transaction.sendBatch({ compression, topicMessages: [...sending, ...last.splice(0)] });
+      })();
+      sent.catch(() => undefined);
+      next = requests.next();
+      await sent;
+    } while (next.done !== true);
+  }
+
+  /** Requests of at most so many messages and bytes per partition, in the order of the changes. */
+  function* changeRequests(changes: readonly Change[]): Generator<Message[], void, undefined> {
+    let messages: Message[] = [];
+    const counts = new Uint32Array(options.partitions);
+    const bytes = new Float64Array(options.partitions);
+    for (const change of changes) {
+      const key = Buffer.from(change.key);
+      const value = options.encode(change);
+      const partition = partitionOf(key, options.partitions);
+      const size = key.length + value.length;
+      const count = counts[partition] ?? 0;
+      const before = bytes[partition] ?? 0;
+      if (count >= MESSAGES_PER_PARTITION || (count > 0 && before + size > BYTES_PER_PARTITION)) {
+        yield messages;
+        messages = [];
+        counts.fill(0);
+        bytes.fill(0);
+      }
+      counts[partition] = (counts[partition] ?? 0) + 1;
+      bytes[partition] = (bytes[partition] ?? 0) + size;
+      messages.push({ key, value, partition });
+    }
+    if (messages.length > 0) yield messages;
+  }
+
+  function positionMessage(position: Position): Message {
+    return { key: owner, value: JSON.stringify(position), partition: POSITIONS_PARTITION };
+  }
+
+  function rejectedMessage(rejected: RejectedChange): Message {
+    return {
+      key: rejected.key,
+      value: rejected.payload,
+      partition: 0,
+      headers: {
+        'error.code': rejected.code,
+        'error.message': rejected.message,
+        producer: options.producerName,
+        table: rejected.table,
+        position: String(rejected.position),
+        'event.ts': String(rejected.ts),
+      },
+    };
+  }
+
+  async function close(): Promise<void> {
+    const closing = producer;
+    producer = undefined;
+    if (closing !== undefined) await disconnect(closing);
+  }
+
+  return { open, publish, close };
+}
+
+/**
+ * Aborts where the broker has answered every request, so that readers need not wait for the next
+ * `open`. Otherwise a request may still arrive after the abort, and only the new epoch of the next
+ * `open` keeps it out.
+ */
+async function abandon(producer: Producer, transaction: Transaction | undefined, error: unknown): Promise<void> {
+  if (transaction?.isActive() === true && protocolErrorOf(error) !== undefined)
+    await transaction.abort().catch(() => undefined);
+  await disconnect(producer);
+}
+
+async function disconnect(producer: Producer): Promise<void> {
+  await producer.disconnect().catch(() => undefined);
+}

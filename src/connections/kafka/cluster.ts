@@ -1,0 +1,44 @@
+import { randomUUID } from 'node:crypto';
+import kafkajs, { type Cluster, type Consumer, type ConsumerConfig, type Kafka } from 'kafkajs';
+
+/**
+ * A consumer and the connections it uses. kafkajs hands its cluster only to partition assigners; with
+ * it one can fetch without a consumer's loop, whose reset to an end of the topic, loss of aborted
+ * records' marks and waiting for the slowest partition this folder cannot have.
+ */
+export function consumerWithCluster(
+  kafka: Kafka,
+  config: ConsumerConfig,
+): { consumer: Consumer; cluster: Cluster } {
+  let captured: Cluster | undefined;
+  const consumer = kafka.consumer({
+    ...config,
+    allowAutoTopicCreation: false,
+    partitionAssigners: [
+      (environment) => {
+        captured = environment.cluster;
+        return kafkajs.PartitionAssigners.roundRobin(environment);
+      },
+    ],
+  });
+  if (captured === undefined) throw new Error('kafkajs no longer builds its assigners with its consumer');
+  return { consumer, cluster: captured };
+}
+
+/** Connections for a piece of work outside any consumer group; closed when it ends. */
+export async function withCluster<T>(kafka: Kafka, work: (cluster: Cluster) => Promise<T>): Promise<T> {
+  const { consumer, cluster } = consumerWithCluster(kafka, { groupId: `deltaferry-no-group-${randomUUID()}` });
+  try {
+    await cluster.connect();
+    return await work(cluster);
+  } finally {
+    await consumer.disconnect().catch(() => undefined);
+  }
+}
+
+/** Number of partitions; throws kafkajs's UNKNOWN_TOPIC_OR_PARTITION where the topic is missing. */
+export async function partitionCount(cluster: Cluster, topic: string): Promise<number> {
+  await cluster.addTargetTopic(topic);
+  await cluster.refreshMetadataIfNecessary();
+  return cluster.findTopicPartitionMetadata(topic).length;
+}

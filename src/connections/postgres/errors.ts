@@ -1,0 +1,195 @@
+import { BugError, DeltaferryError, OperatorError, PoisonError, TransientError } from '../../errors.ts';
+
+/** What was being done, for the message and its remedy. */
+export interface PostgresWhere {
+  /** "applying changes", "reading the change log" … */
+  readonly doing: string;
+  /** Table as the user writes it. */
+  readonly table?: string | undefined;
+  /** Database role of the connection. */
+  readonly role?: string | undefined;
+}
+
+/**
+ * What a failure of the driver or the server means. Decided by SQLSTATE, never by the message's
+ * language. Errors of our own pass unchanged. Messages hold no row values beyond what the server
+ * quotes and never the password.
+ */
+export function translatePostgres(error: unknown, at: PostgresWhere | string): DeltaferryError {
+  if (error instanceof DeltaferryError) return error;
+  const where = typeof at === 'string' ? { doing: at } : at;
+  const sqlState = sqlStateOf(error);
+  if (sqlState !== null) return fromServer(error as ServerError, sqlState, where);
+  return fromDriver(error, where);
+}
+
+/** True where the server answered with an error and the connection can go on after a ROLLBACK. */
+export function connectionSurvives(error: unknown): boolean {
+  const state = sqlStateOf(error);
+  return (
+    state !== null &&
+    !(
+      state.startsWith('08') ||
+      state.startsWith('57P') ||
+      state.startsWith('25P') ||
+      state.startsWith('XX') ||
+      // A cached statement no longer fits the table: only a new connection plans it anew.
+      state === '0A000' ||
+      (error as ServerError).severity === 'FATAL'
+    )
+  );
+}
+
+interface ServerError extends Error {
+  readonly code: string;
+  readonly severity?: string;
+  readonly schema?: string;
+  readonly table?: string;
+  readonly column?: string;
+  readonly constraint?: string;
+  readonly where?: string;
+}
+
+function sqlStateOf(error: unknown): string | null {
+  if (!(error instanceof Error)) return null;
+  const code = (error as { code?: unknown }).code;
+  // System errors have codes too ("EPIPE" has five characters); only the server's errors have a severity.
+  return typeof code === 'string' && /^[0-9A-Z]{5}$/.test(code) && 'severity' in error ? code : null;
+}
+
+type Meaning = 'transient' | 'poison' | 'operator';
+
+/** By SQLSTATE first, by its class (two characters) else; everything not listed needs a person. */
+const MEANINGS: Record<string, Meaning> = {
+  // The value itself cannot be stored.
+  '22': 'poison',
+  '23502': 'poison',
+  '23503': 'poison',
+  '23514': 'poison',
+  '44000': 'poison',
+  // "index row size exceeds maximum": this key is too long for an index.
+  '54000': 'poison',
+  // Somebody else wrote the same key at the same moment.
+  '23505': 'transient',
+  '23P01': 'transient',
+  '40': 'transient',
+  '55P03': 'transient',
+  '57014': 'transient',
+  // The connection, or the server as a whole, for now.
+  '08': 'transient',
+  '57P01': 'transient',
+  '57P02': 'transient',
+  '57P03': 'transient',
+  '57P05': 'transient',
+  '25P03': 'transient',
+  '25P04': 'transient',
+  '53000': 'transient',
+  '53200': 'transient',
+  '53300': 'transient',
+};
+
+function fromServer(error: ServerError, state: string, where: PostgresWhere): DeltaferryError {
+  const details = {
+    code: `POSTGRES_${state}`,
+    message: `Postgres refused ${where.doing}${tablePhrase(error, where)}: ${error.message} (SQLSTATE ${state}${objectPhrase(error)}).`,
+    cause: error,
+  };
+  if (state === '0A000' && /cached plan/.test(error.message)) return new TransientError(details);
+  switch (MEANINGS[state] ?? MEANINGS[state.slice(0, 2)] ?? 'operator') {
+    case 'transient':
+      return new TransientError(details);
+    case 'poison':
+      return new PoisonError(details);
+    case 'operator':
+      return new OperatorError({ ...details, remedy: remedyFor(state, error, where) });
+  }
+}
+
+function tablePhrase(error: ServerError, where: PostgresWhere): string {
+  const table = where.table ?? error.table;
+  return table === undefined ? '' : ` (table ${table})`;
+}
+
+function objectPhrase(error: ServerError): string {
+  const parts = [
+    error.column === undefined ? '' : `, column ${error.column}`,
+    error.constraint === undefined ? '' : `, constraint ${error.constraint}`,
+  ];
+  return parts.join('');
+}
+
+function remedyFor(state: string, error: ServerError, where: PostgresWhere): string {
+  const table = where.table ?? error.table ?? 'the table';
+  const role = where.role === undefined ? 'the connecting role' : `role ${where.role}`;
+  switch (state) {
+    case '42501':
+      return `Grant ${role} what the message names, on ${table} and on the schema deltaferry.`;
+    case '42P01':
+    case '3F000':
+      return `Create what is missing (\`deltaferry setup\` creates ${table} and the control schema), or correct the table's name in the configuration.`;
+    case '42703':
+    case '42704':
+    case '42804':
+      return `Bring the columns of ${table} and the configured columns in line; \`deltaferry setup --dry-run\` names the differences.`;
+    case '3D000':
+      return 'Create the database, or correct postgres.url.';
+    case '28000':
+    case '28P01':
+      return `Let ${role} log in: check the user and the password of postgres.url, and pg_hba.conf.`;
+    case '53100':
+      return "Free disk space on the Postgres server; the disk of the database or of its log is full.";
+    case '25006':
+      return 'Point postgres.url at the primary: this server is read-only (a standby, or default_transaction_read_only).';
+    case '0A000':
+      return `Give ${role} a table it can COPY into: an ordinary or partitioned table, without row-level security for ${role}.`;
+    case 'P0001':
+      return `A trigger or function on ${table} refused it: mend the trigger, or what it refuses.`;
+    default:
+      return `Mend what the message names, on ${table}, for ${role}; it is tried again by itself.`;
+  }
+}
+
+const NETWORK_CODES = new Set([
+  'ECONNREFUSED',
+  'ECONNRESET',
+  'ECONNABORTED',
+  'EPIPE',
+  'ETIMEDOUT',
+  'ENOTFOUND',
+  'EAI_AGAIN',
+  'EHOSTUNREACH',
+  'EHOSTDOWN',
+  'ENETUNREACH',
+  'ENETDOWN',
+  'ERR_STREAM_DESTROYED',
+  'ERR_STREAM_PREMATURE_CLOSE',
+]);
+/** The driver gives these no code. */
+const CONNECTION_MESSAGES =
+  /^(Connection terminated|Query read timeout|timeout e(xpired|xceeded)|Client was closed|Client has encountered a connection error|Cannot use a pool after calling end|.*disconnected before secure TLS)/;
+const TLS_CODES = /^(ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_|SELF_SIGNED|DEPTH_ZERO)/;
+
+function fromDriver(error: unknown, where: PostgresWhere): DeltaferryError {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = (error as { code?: unknown } | null)?.code;
+  const name = typeof code === 'string' ? code : '';
+  const text = `${where.doing}${where.table === undefined ? '' : ` (table ${where.table})`}`;
+  if (NETWORK_CODES.has(name) || CONNECTION_MESSAGES.test(message))
+    return new TransientError({
+      code: name === '' ? 'POSTGRES_CONNECTION' : `POSTGRES_${name}`,
+      message: `Lost Postgres while ${text}: ${message || name}.`,
+      cause: error,
+    });
+  if (TLS_CODES.test(name) || /does not support SSL|^SASL|password must be a string/i.test(message))
+    return new OperatorError({
+      code: 'POSTGRES_LOGIN',
+      message: `Could not log in to Postgres for ${text}: ${message}.`,
+      remedy: 'Check postgres.tls (the certificates, the server name) and the user and password of postgres.url.',
+      cause: error,
+    });
+  return new BugError({
+    code: 'POSTGRES_UNEXPECTED',
+    message: `Unexpected failure while ${text}: ${message}.`,
+    cause: error,
+  });
+}

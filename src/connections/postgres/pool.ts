@@ -1,0 +1,118 @@
+import pg from 'pg';
+import { UsageError } from '../../errors.ts';
+
+export interface PostgresTls {
+  /** PEM texts. */
+  readonly ca?: string | undefined;
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+  /** Default true. */
+  readonly rejectUnauthorized?: boolean | undefined;
+  /** The name the server's certificate must carry; default the host of the URL. */
+  readonly servername?: string | undefined;
+}
+
+export interface PostgresOptions {
+  /** postgres://user:password@host:port/database */
+  readonly url: string;
+  /** Given: TLS is required. Left out: the URL's sslmode decides. */
+  readonly tls?: PostgresTls | undefined;
+  readonly applicationName?: string | undefined;
+  /** Longest wait for another transaction's lock. */
+  readonly lockTimeoutMs?: number | undefined;
+  /** Longest run of one statement at the server. */
+  readonly statementTimeoutMs?: number | undefined;
+  readonly connectTimeoutMs?: number | undefined;
+  readonly maxConnections?: number | undefined;
+}
+
+const DEFAULTS = {
+  applicationName: 'deltaferry',
+  lockTimeoutMs: 3_000,
+  statementTimeoutMs: 60_000,
+  connectTimeoutMs: 10_000,
+  maxConnections: 8,
+};
+/** Our own deadline comes after the server's, so that a server that is merely slow tells its reason. */
+const ANSWER_GRACE_MS = 5_000;
+const KEEPALIVE_IDLE_MS = 10_000;
+
+/**
+ * A pool whose values are exact: everything that JavaScript would round or reformat stays text.
+ * The caller ends it. A connection that breaks while idle is replaced in silence.
+ */
+export function openPool(options: PostgresOptions): pg.Pool {
+  const pool = new pg.Pool({
+    ...connectionConfig(options),
+    max: options.maxConnections ?? DEFAULTS.maxConnections,
+    idleTimeoutMillis: 30_000,
+  });
+  pool.on('error', () => {});
+  return pool;
+}
+
+/** The same for one connection outside of any pool (session-level locks). */
+export function connectionConfig(options: PostgresOptions): pg.ClientConfig {
+  const statementTimeout = options.statementTimeoutMs ?? DEFAULTS.statementTimeoutMs;
+  return {
+    connectionString: withoutSslSettings(options),
+    ...(options.tls === undefined ? {} : { ssl: tlsOptions(options.tls) }),
+    application_name: options.applicationName ?? DEFAULTS.applicationName,
+    connectionTimeoutMillis: options.connectTimeoutMs ?? DEFAULTS.connectTimeoutMs,
+    statement_timeout: statementTimeout,
+    query_timeout: statementTimeout + ANSWER_GRACE_MS,
+    lock_timeout: options.lockTimeoutMs ?? DEFAULTS.lockTimeoutMs,
+    // A replica that hangs inside a transaction must not hold its locks for ever.
+    idle_in_transaction_session_timeout: statementTimeout,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: KEEPALIVE_IDLE_MS,
+    // Text forms that do not depend on the server's or the role's settings.
+    options: '-c TimeZone=UTC -c DateStyle=ISO,YMD -c bytea_output=hex -c extra_float_digits=1',
+    types: exactTypes,
+  };
+}
+
+/** Types whose JavaScript value is exact; all others (timestamps, dates, numeric, int8, jsonb …) stay text. */
+const PARSED_OIDS = new Set<number>([
+  pg.types.builtins.BOOL,
+  pg.types.builtins.INT2,
+  pg.types.builtins.INT4,
+  pg.types.builtins.OID,
+  pg.types.builtins.FLOAT4,
+  pg.types.builtins.FLOAT8,
+  pg.types.builtins.BYTEA,
+  // Arrays of bool, int4, int2 and text.
+  1000, 1007, 1005, 1009,
+]);
+
+const asText = (value: string | Buffer): unknown => (typeof value === 'string' ? value : value.toString());
+
+const exactTypes: pg.CustomTypesConfig = {
+  getTypeParser: ((oid: number, format?: 'text' | 'binary') =>
+    PARSED_OIDS.has(oid) ? pg.types.getTypeParser(oid, format) : asText) as typeof pg.types.getTypeParser,
+};
+
+function tlsOptions(tls: PostgresTls): NonNullable<Exclude<pg.ClientConfig['ssl'], boolean>> {
+  return {
+    rejectUnauthorized: tls.rejectUnauthorized ?? true,
+    ...(tls.ca === undefined ? {} : { ca: tls.ca }),
+    ...(tls.cert === undefined ? {} : { cert: tls.cert }),
+    ...(tls.key === undefined ? {} : { key: tls.key }),
+    ...(tls.servername === undefined ? {} : { servername: tls.servername }),
+  };
+}
+
+/** The driver lets the URL's ssl settings win over the options; explicit TLS options must win. */
+function withoutSslSettings(options: PostgresOptions): string {
+  const url = URL.parse(options.url);
+  // The URL itself is left out of the message: it holds the password.
+  if (url === null || !/^postgres(ql)?:$/.test(url.protocol))
+    throw new UsageError({
+      code: 'POSTGRES_URL_INVALID',
+      message: 'The Postgres URL is not of the form postgres://user:password@host:port/database.',
+      remedy: 'Correct postgres.url; characters such as @, : and / in the password are percent-encoded.',
+    });
+  if (options.tls === undefined) return options.url;
+  for (const name of [...url.searchParams.keys()]) if (/^(ssl|uselibpqcompat)/.test(name)) url.searchParams.delete(name);
+  return url.href;
+}

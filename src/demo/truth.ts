@@ -1,0 +1,97 @@
+import type { Micros } from '../change/change.ts';
+import type { Employee } from './employee-history.ts';
+
+/** One row of the history table, times in microseconds. */
+export interface HistoryVersion {
+  readonly empId: number;
+  readonly name: string;
+  readonly salary: string;
+  readonly isActive: boolean;
+  readonly from: Micros;
+  readonly to: Micros | null;
+}
+
+export type ReplayRow =
+  | { readonly op: 'upsert'; readonly empId: number; readonly name: string; readonly salary: string }
+  | { readonly op: 'delete'; readonly empId: number };
+
+/** Commit `k` (from 1) holds the k-th version of every employee and deletes whoever has left by then. */
+export function commitsOf(employees: readonly Employee[]): ReplayRow[][] {
+  const last = Math.max(...employees.map(({ versions, leaves }) => versions.length + (leaves ? 1 : 0)));
+  return Array.from({ length: last }, (_, k) =>
+    employees.flatMap(({ id, versions, leaves }): ReplayRow[] => {
+      const version = versions[k];
+      if (version !== undefined) return [{ op: 'upsert', empId: id, ...version }];
+      return leaves && k === versions.length ? [{ op: 'delete', empId: id }] : [];
+    }),
+  );
+}
+
+/** What the history table must hold, given the commit time of each commit; ordered by employee, then time. */
+export function expectedVersions(
+  employees: readonly Employee[],
+  commitTimes: readonly Micros[],
+): HistoryVersion[] {
+  const expected: HistoryVersion[] = [];
+  for (const { id, versions, leaves } of employees.toSorted((a, b) => a.id - b.id)) {
+    const starts = versions.flatMap((version, k) => {
+      const before = versions[k - 1];
+      const unchanged = before !== undefined && before.name === version.name && before.salary === version.salary;
+      return unchanged ? [] : [k];
+    });
+    starts.forEach((k, n) => {
+      const end = starts[n + 1] ?? (leaves ? versions.length : undefined);
+      expected.push({
+        empId: id,
+        ...versions[k]!,
+        isActive: end === undefined,
+        from: commitTimes[k]!,
+        to: end === undefined ? null : commitTimes[end]!,
+      });
+    });
+  }
+  return expected;
+}
+
+export interface Difference {
+  readonly empId: number;
+  readonly expected: HistoryVersion | null;
+  readonly found: HistoryVersion | null;
+}
+
+/** Compares version by version; both sides ordered by employee, then time. */
+export function differences(
+  expected: readonly HistoryVersion[],
+  found: readonly HistoryVersion[],
+): Difference[] {
+  const all: Difference[] = [];
+  const left = new Map(found.map((version) => [versionId(version), version]));
+  for (const version of expected) {
+    const twin = left.get(versionId(version));
+    left.delete(versionId(version));
+    if (twin === undefined || describe(twin) !== describe(version))
+      all.push({ empId: version.empId, expected: version, found: twin ?? null });
+  }
+  for (const version of left.values()) all.push({ empId: version.empId, expected: null, found: version });
+  // Two rows with one start would hide each other above.
+  if (all.length === 0 && found.length !== expected.length)
+    all.push({ empId: found[0]?.empId ?? 0, expected: null, found: found[0] ?? null });
+  return all;
+}
+
+function versionId({ empId, from }: HistoryVersion): string {
+  return `${empId}@${from}`;
+}
+
+/** A version in one line, times as ISO text with microseconds. */
+export function describe(version: HistoryVersion | null): string {
+  if (version === null) return '(no such version)';
+  const { empId, name, salary, isActive, from, to } = version;
+  const until = to === null ? '…' : instant(to);
+  return `${empId} ${name} ${salary} [${instant(from)}, ${until}) ${isActive ? 'current' : 'ended'}`;
+}
+
+function instant(micros: Micros): string {
+  const millis = Number(BigInt(micros) / 1000n);
+  return `${new Date(millis).toISOString().slice(0, -1)}${String(BigInt(micros) % 1000n).padStart(3, '0')}Z`;
+}

@@ -1,0 +1,40 @@
+import type { Micros, Row } from '../change/change.ts';
+
+export interface DeltaCommit {
+  readonly version: number;
+  readonly operation: string;
+  /** The mark a sink of ours left in the commit (`deltaferry/…`), null for everybody else's commits. */
+  readonly mark: string | null;
+}
+
+export interface DeltaTable {
+  /** Delta's own id of the table: a replaced or re-created table has another. */
+  readonly id: string;
+  readonly changeDataFeed: boolean;
+}
+
+export type DeltaChangeType = 'insert' | 'update_preimage' | 'update_postimage' | 'delete';
+
+/** One row of the change data feed. */
+export interface DeltaChangeRow {
+  readonly version: number;
+  readonly type: DeltaChangeType;
+  /** `_commit_timestamp` in microseconds. */
+  readonly ts: Micros;
+  readonly row: Row;
+}
+
+/** The change data feed of one Delta table. */
+export interface DeltaSource {
+  /** Throws an OperatorError where the table is missing. */
+  describe(): Promise<DeltaTable>;
+  /** Newest commits first, at most `limit`. */
+  commits(limit: number): Promise<readonly DeltaCommit[]>;
+  /**
+   * Rows of the versions `from`..`to` (both included, pinned), ordered by version, then key, in
+   * pages of bounded size; the consumer's pace is the reader's pace. Throws SchemaChangedError
+   * where the range crosses an incompatible schema change, OperatorError where versions are gone.
+   */
+  changes(from: number, to: number): AsyncIterable<readonly DeltaChangeRow[]>;
+  close(): Promise<void>;
+}

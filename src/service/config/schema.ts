@@ -1,0 +1,235 @@
+import { z } from 'zod';
+import { noted, treeOf, type MapNode } from './fields.ts';
+import { tableSchema } from './table-schema.ts';
+import { configRules, databricksRules, pollingRules, registryRules, tablesRules, tlsRules } from './rules.ts';
+
+/**
+ * The one description of the configuration: types, defaults, environment names, help, redaction and
+ * docs/CONFIGURATION.md all come from here.
+ */
+const text = () => z.string().min(1);
+const count = (least: number, most: number) => z.int().min(least).max(most);
+const milliseconds = (least: number, most = 24 * 60 * 60 * 1000) => count(least, most);
+/** Rules over several fields run even where a field alone does not fit: one report lists everything. */
+const always = { when: () => true };
+const DAY_MS = 24 * 60 * 60 * 1000;
+
+/** A list that may be written as one text with commas, as environment variables have to. */
+const listOf = (item: z.ZodString) =>
+  z.preprocess((value) => (typeof value === 'string' ? value.split(',').map((part) => part.trim()) : value), z.array(item).min(1));
+
+const secret = (description: string) => noted(text(), description, { secret: 'whole' });
+const optionalSecret = (description: string) => noted(text().exactOptional(), description, { secret: 'whole' });
+const pemFile = (description: string) => noted(text().exactOptional(), description, { file: true });
+
+function tls(of: string) {
+  const fields = z.strictObject({
+    enabled: noted(z.boolean().exactOptional(), `Whether to speak TLS with ${of}.`, {
+      defaultText: '`true` once another field of `tls` is set, else `false`',
+    }),
+    caFile: pemFile('PEM file of the authority to trust; the system’s authorities otherwise.'),
+    certFile: pemFile('PEM file of the client certificate, for mutual TLS.'),
+    keyFile: pemFile('PEM file of the client certificate’s key.'),
+    rejectUnauthorized: noted(
+      z.boolean().exactOptional(),
+      'Whether a certificate that cannot be verified is refused. Only `false` in a laboratory.',
+      { defaultText: '`true`' },
+    ),
+  });
+  return fields.superRefine(tlsRules, always).prefault({}).transform(({ enabled, rejectUnauthorized, ...files }) => ({
+    enabled: enabled ?? (rejectUnauthorized !== undefined || Object.keys(files).length > 0),
+    rejectUnauthorized: rejectUnauthorized ?? true,
+    ...files,
+  }));
+}
+
+const httpUrl = text().refine(
+  (value) => {
+    const url = URL.canParse(value) ? new URL(value) : undefined;
+    return url !== undefined && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '';
+  },
+  { error: 'must be an http:// or https:// URL without a user name or password (they belong in registry.auth)' },
+);
+
+const postgresUrl = text().refine(
+  (value) => URL.canParse(value) && /^postgres(ql)?:$/.test(new URL(value).protocol),
+  { error: 'must be a URL such as postgres://user:password@host:5432/database' },
+);
+
+const originId = z.string().regex(/^[A-Za-z][\w-]{0,62}$/, {
+  error: 'must begin with a letter and hold only letters, digits, - and _',
+});
+
+const kafka = z.strictObject({
+  brokers: noted(
+    listOf(
+      z.string().regex(/^(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+):\d{1,5}$/, {
+        error: 'must be host:port, without a protocol',
+      }),
+    ),
+    'Bootstrap brokers.',
+    { example: '[broker-1.example.com:9092, broker-2.example.com:9092]' },
+  ),
+  clientId: noted(text().default('deltaferry'), 'Name in the brokers’ logs and quotas.'),
+  tls: noted(tls('the brokers'), 'Transport security.'),
+  sasl: noted(
+    z
+      .strictObject({
+        mechanism: noted(z.enum(['plain', 'scram-sha-256', 'scram-sha-512']), 'How to log in.'),
+        username: noted(text(), 'User name.', { example: 'deltaferry' }),
+        password: secret('Password.'),
+      })
+      .exactOptional(),
+    'Login; without it none is made.',
+  ),
+});
+
+const registry = z.strictObject({
+  url: noted(httpUrl, 'Schema registry with the Confluent API.', { example: 'https://registry.example.com' }),
+  auth: noted(
+    z
+      .strictObject({ username: noted(text(), 'User name, or API key.'), password: secret('Password, or API secret.') })
+      .exactOptional(),
+    'Basic authentication.',
+  ),
+  token: optionalSecret('Bearer token, in place of `auth`.'),
+  caFile: pemFile('PEM file of the authority to trust; the system’s authorities otherwise.'),
+});
+
+const postgres = z.strictObject({
+  id: noted(
+    originId.default('postgres'),
+    'Origin id: names this database in every change made there and in its consumer group. Two databases never share one.',
+  ),
+  url: noted(postgresUrl, 'Connection URL. The service holds a lock per table on a direct connection: no transaction pooler in between.', {
+    secret: 'url',
+    example: 'postgres://deltaferry:${POSTGRES_PASSWORD}@db.example.com:5432/hr',
+  }),
+  tls: noted(tls('Postgres'), 'Transport security.'),
+});
+
+const databricks = z.strictObject({
+  id: noted(originId.default('delta'), 'Origin id: names this workspace in every change made there.'),
+  host: noted(
+    z.string().regex(/^[A-Za-z0-9.-]+$/, { error: 'must be a host name alone, without https:// and path' }),
+    'Server host name of the SQL warehouse or cluster.',
+    { example: 'adb-1234567890123456.7.azuredatabricks.net' },
+  ),
+  port: noted(count(1, 65_535).default(443), 'HTTPS port.'),
+  path: noted(z.string().regex(/^\//, { error: 'must begin with /' }), 'HTTP path of the SQL warehouse or cluster.', {
+    example: '/sql/1.0/warehouses/abcdef1234567890',
+  }),
+  token: optionalSecret('Personal access token.'),
+  oauth: noted(
+    z
+      .strictObject({
+        clientId: noted(text(), 'Application id of the service principal.'),
+        clientSecret: secret('Its OAuth secret.'),
+      })
+      .exactOptional(),
+    'Service principal, in place of `token`.',
+  ),
+  caFile: pemFile('PEM file of the authority to trust; the system’s authorities otherwise.'),
+});
+
+const topics = z.strictObject({
+  positions: noted(
+    z.string().regex(/^[A-Za-z0-9._-]{1,249}$/, { error: 'must be a topic name: letters, digits, . _ -' }).default('deltaferry.positions'),
+    'Compacted topic of the producers’ positions. Two deployments on one Kafka need one each.',
+  ),
+  retentionMs: noted(
+    z.int().min(60_000).default(7 * DAY_MS),
+    'How long `setup` lets changes stay on a topic that it creates, milliseconds. Late changes older than this cannot be replayed.',
+  ),
+  deadLetterRetentionMs: noted(z.int().min(60_000).default(30 * DAY_MS), 'The same for dead letters.'),
+});
+
+const batching = z.strictObject({
+  maxChangesPerTransaction: noted(
+    count(1, 100_000).default(8000),
+    'Most changes that a producer sends in one Kafka transaction. More is faster under load and takes memory.',
+  ),
+  maxBatchChanges: noted(count(1, 100_000).default(5000), 'Most changes that a sink applies in one database transaction.'),
+  maxBytesPerPartition: noted(
+    count(1024, 64 * 1024 * 1024).default(262_144),
+    'Most bytes fetched of one partition at a time. Compressed batches grow in memory: raise with care.',
+  ),
+  partitionsConcurrently: noted(count(1, 256).default(4), 'Partitions applied side by side, a database connection each.'),
+});
+
+const polling = z.strictObject({
+  minMs: noted(milliseconds(0).default(5), 'Pause between two looks at a source under load.'),
+  maxMs: noted(milliseconds(1).default(200), 'The same when nothing happens; it is part of the latency of the next change.'),
+  historyLimit: noted(
+    count(2, 10_000).default(100),
+    'Most Delta commits read from the table’s history at once; a longer backlog is read in several steps.',
+  ),
+});
+
+const delivery = z.strictObject({
+  lockTimeoutMs: noted(
+    milliseconds(1).default(3000),
+    'How long a sink waits for a row or table lock before it backs off, so that it never holds up the users’ own transactions.',
+  ),
+  maxClockSkewMs: noted(
+    z.int().min(0).default(300_000),
+    'A change dated further ahead than this is dead-lettered: it would freeze its key.',
+  ),
+  sessionTimeoutMs: noted(
+    milliseconds(500).default(30_000),
+    'How long a silent consumer keeps its partitions. Lower recovers faster from a killed process, higher bears longer pauses.',
+  ),
+  stoppedRetryMs: noted(milliseconds(1).default(30_000), 'How often a stopped table or partition is tried again.'),
+  drainTimeoutMs: noted(
+    milliseconds(1).default(25_000),
+    'How long work in hand may take after SIGTERM. Keep it under the orchestrator’s grace period (Kubernetes: 30 s).',
+  ),
+});
+
+const http = z.strictObject({
+  enabled: noted(z.boolean().default(true), 'Whether `run` serves `/metrics`, `/livez` and `/readyz`.'),
+  host: noted(text().default('127.0.0.1'), 'Address to listen on; `0.0.0.0` in a container.'),
+  port: noted(count(0, 65_535).default(9464), 'Port to listen on; `0`: any free one, named in the log.'),
+});
+
+const log = z.strictObject({
+  level: noted(z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'), 'The least severe lines to write.'),
+  format: noted(z.enum(['auto', 'json', 'pretty']).default('auto'), '`auto`: readable on a terminal, JSON lines otherwise.'),
+});
+
+const stack = z.strictObject({
+  dir: noted(text().default('.deltaferry'), 'Folder of the local stack (`deltaferry stack`).', { folder: true }),
+});
+
+/** Sections by name; a command that needs one only validates that one. */
+export const sections = {
+  kafka: noted(kafka.prefault({} as never), 'The brokers that carry the changes.'),
+  registry: noted(registry.superRefine(registryRules, always).prefault({} as never), 'The schema registry.'),
+  postgres: noted(postgres.prefault({} as never), 'The Postgres database with the history tables and the control schema `deltaferry`.'),
+  databricks: noted(databricks.superRefine(databricksRules, always).prefault({} as never), 'The Databricks workspace with the Delta tables. One of `token` and `oauth`.'),
+  tables: noted(z.array(tableSchema).min(1).superRefine(tablesRules, always), 'The tables that are kept in step.'),
+  topics: noted(topics.prefault({}), 'What the topics have in common.'),
+  batching: noted(batching.prefault({}), 'How much is done at once.'),
+  polling: noted(polling.superRefine(pollingRules, always).prefault({}), 'How often the sources are asked.'),
+  delivery: noted(delivery.prefault({}), 'How failures and hand-overs are treated.'),
+  http: noted(http.prefault({}), 'Metrics and health.'),
+  log: noted(log.prefault({}), 'Log lines, on standard error.'),
+  stack: noted(stack.prefault({}), 'The local stack, whose endpoints stand in for connections that are not configured.'),
+};
+
+export type SectionName = keyof typeof sections;
+
+export const configSchema = z.strictObject(sections).superRefine(configRules, always);
+
+export const configTree = treeOf(z.strictObject(sections)) as MapNode;
+
+/** A validated configuration: every default filled in, every secret read, every file path absolute. */
+export type Config = z.output<typeof configSchema>;
+export type KafkaConfig = Config['kafka'];
+export type RegistryConfig = Config['registry'];
+export type PostgresConfig = Config['postgres'];
+export type DatabricksConfig = Config['databricks'];
+export type TlsConfig = KafkaConfig['tls'];
+
+/** What `parseConfig` accepts: the configuration as one writes it. */
+export type ConfigInput = z.input<typeof configSchema>;
