@@ -14,7 +14,8 @@ const pureFolders = ['change', 'scd', 'flow', 'service', 'setup', 'cli', 'consum
 await main(async () => {
   const [name, ...args] = process.argv.slice(2);
   const task = Object.hasOwn(tasks, name ?? '') ? tasks[name] : undefined;
-  if (task === undefined) throw new MissingRequirement(`usage: node bin/run.js ${Object.keys(tasks).join('|')} [arguments]`);
+  if (task === undefined)
+    throw new MissingRequirement(`usage: node bin/run.js ${Object.keys(tasks).join('|')} [arguments]`);
   const { node } = await prepare({ need: task === test || task === bench ? 'engines' : 'dependencies' });
   process.chdir(root);
   return task(node, args);
@@ -41,14 +42,19 @@ async function check(node) {
 function test(node, args) {
   const files = args.some((arg) => !arg.startsWith('-')) ? [] : testFiles();
   const setup = join('test', 'global-setup.ts');
-  const options = [`--test-concurrency=${concurrency()}`, ...(existsSync(setup) ? [`--test-global-setup=${setup}`] : [])];
+  const options = [
+    `--test-concurrency=${concurrency()}`,
+    ...(existsSync(setup) ? [`--test-global-setup=${setup}`] : []),
+  ];
   return runInPlace(node, ['--test', ...options, ...args, ...files], toolEnv(node));
 }
 
 function bench(node, [name, ...args]) {
   const known = existsSync('bench') ? readdirSync('bench').filter((file) => file.endsWith('.ts')) : [];
   if (!known.includes(`${name}.ts`)) {
-    throw new MissingRequirement(`usage: npm run bench -- ${known.map((file) => file.slice(0, -3)).join('|')} [arguments]`);
+    throw new MissingRequirement(
+      `usage: npm run bench -- ${known.map((file) => file.slice(0, -3)).join('|')} [arguments]`,
+    );
   }
   return runInPlace(node, [join('bench', `${name}.ts`), ...args], toolEnv(node));
 }
@@ -72,11 +78,13 @@ function toolEnv(node) {
 
 function testFiles() {
   if (!existsSync('test')) return [];
-  return readdirSync('test', { recursive: true, withFileTypes: true })
-    .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
-    // Node 20 has had both names for it.
-    .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
-    .sort();
+  return (
+    readdirSync('test', { recursive: true, withFileTypes: true })
+      .filter((entry) => entry.isFile() && entry.name.endsWith('.test.ts'))
+      // Node 20 has had both names for it.
+      .map((entry) => join(entry.parentPath ?? entry.path, entry.name))
+      .sort()
+  );
 }
 
 function isPure(file) {
@@ -94,7 +102,9 @@ function runStep([name, file, args], env) {
     child.stdout.on('data', collect);
     child.stderr.on('data', collect);
     const done = (code) => {
-      process.stdout.write(`${code === 0 ? 'ok    ' : 'FAILED'} ${name.padEnd(6)} ${seconds(began).padStart(5)} s${passed(output)}\n`);
+      process.stdout.write(
+        `${code === 0 ? 'ok    ' : 'FAILED'} ${name.padEnd(6)} ${seconds(began).padStart(5)} s${passed(output)}\n`,
+      );
       resolve({ name, code, output });
     };
     child.on('error', (error) => {

@@ -42,7 +42,8 @@ export class AvroReader {
 
   int(): number {
     const value = this.long();
-    if (value !== Number(value) || value !== (value | 0)) throw undecodable(`${value} is not a 32-bit integer`);
+    if (typeof value !== 'number' || value !== (value | 0))
+      throw undecodable(`${value} is not a 32-bit integer`);
     return value;
   }
 

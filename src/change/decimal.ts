@@ -20,7 +20,8 @@ export function decimalParser(precision: number, scale: number, where: string): 
     if (isCanonical(text, precision, scale)) return text;
     const parts = DECIMAL.exec(text);
     if (parts === null) {
-      if (/^(nan|[+-]?inf(inity)?)$/i.test(text)) throw valueOutOfRange(where, text, 'has no exact decimal form');
+      if (/^(nan|[+-]?inf(inity)?)$/i.test(text))
+        throw valueOutOfRange(where, text, 'has no exact decimal form');
       throw invalidValue(where, text, 'is not a decimal number');
     }
     const [, sign = '', before = '', after = '', exponent = '0'] = parts;

@@ -19,7 +19,8 @@ function parseFloating(text: string, where: string, nearest: (text: string) => n
   if (!NUMBER.test(text)) throw invalidValue(where, text, 'is not a number');
   const value = nearest(text);
   if (!Number.isFinite(value)) throw valueOutOfRange(where, text, 'is too large for this type');
-  if (value === 0 && /^[^eE]*[1-9]/.test(text)) throw valueOutOfRange(where, text, 'is too small for this type');
+  if (value === 0 && /^[^eE]*[1-9]/.test(text))
+    throw valueOutOfRange(where, text, 'is too small for this type');
   return value;
 }
 

@@ -16,7 +16,8 @@ export function parseVarchar(text: string, length: number, where: string): strin
   if (text.length <= length) return text;
   let characters = 0;
   for (const _ of text) characters++;
-  if (characters > length) throw valueOutOfRange(where, text, `has ${characters} characters, more than ${length}`);
+  if (characters > length)
+    throw valueOutOfRange(where, text, `has ${characters} characters, more than ${length}`);
   return text;
 }
 
@@ -38,7 +39,8 @@ export function parseJson(text: string, where: string): string {
     if (text.includes('\\u')) JSON.parse(text, refuseUnstorable);
     else JSON.parse(text);
   } catch (error) {
-    if (error instanceof UnstorableEscape) throw invalidValue(where, text, 'escapes a character that jsonb cannot store');
+    if (error instanceof UnstorableEscape)
+      throw invalidValue(where, text, 'escapes a character that jsonb cannot store');
     throw invalidValue(where, text, 'is not JSON');
   }
   return text;
@@ -48,7 +50,8 @@ class UnstorableEscape extends Error {}
 
 function refuseUnstorable(key: string, value: unknown): unknown {
   for (const text of [key, value]) {
-    if (typeof text === 'string' && (text.includes('\0') || !text.isWellFormed())) throw new UnstorableEscape();
+    if (typeof text === 'string' && (text.includes('\0') || !text.isWellFormed()))
+      throw new UnstorableEscape();
   }
   return value;
 }

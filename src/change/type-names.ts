@@ -39,15 +39,27 @@ const KNOWN =
 
 /** Types that somebody will try, and what to write instead. */
 const REFUSED: readonly (readonly [RegExp, string])[] = [
-  [/\[\]$|^array\b|^struct\b|^map\b|^row\b|^composite\b/, 'arrays and nested types are not supported: use jsonb'],
-  [/^(numeric|decimal|dec)$/, 'give precision and scale, as in numeric(12,2): Delta has no unbounded decimal'],
+  [
+    /\[\]$|^array\b|^struct\b|^map\b|^row\b|^composite\b/,
+    'arrays and nested types are not supported: use jsonb',
+  ],
+  [
+    /^(numeric|decimal|dec)$/,
+    'give precision and scale, as in numeric(12,2): Delta has no unbounded decimal',
+  ],
   [/^float\b/, 'write real (32 bits) or double precision (64 bits): "float" means either'],
   [/^(char|character|bpchar)\b/, 'char(n) pads with blanks that Delta does not have: use varchar(n) or text'],
   [/^json$/, 'use jsonb'],
-  [/^time(stamp|stamptz|stamp_ntz)?\s*\(/, 'fewer than six decimals of a second would round: leave the precision out'],
+  [
+    /^time(stamp|stamptz|stamp_ntz)?\s*\(/,
+    'fewer than six decimals of a second would round: leave the precision out',
+  ],
   [/^(time|timetz|interval)\b/, 'Delta has no such type: use text or bigint'],
   [/^(money)$/, 'use numeric(19,2)'],
-  [/^(serial|serial4|bigserial|serial8|smallserial|serial2)$/, 'name the column type itself: integer, bigint or smallint'],
+  [
+    /^(serial|serial4|bigserial|serial8|smallserial|serial2)$/,
+    'name the column type itself: integer, bigint or smallint',
+  ],
 ];
 
 /**
@@ -67,7 +79,8 @@ export function parseColumnType(text: string): ColumnType {
   if (varchar !== null) return varcharType(text, Number(varchar[1]));
 
   if (/^timestamp ?\( ?6 ?\)( without time zone)?$/.test(lower)) return { name: 'timestamp' };
-  if (/^(timestamptz ?\( ?6 ?\)|timestamp ?\( ?6 ?\) with time zone)$/.test(lower)) return { name: 'timestamptz' };
+  if (/^(timestamptz ?\( ?6 ?\)|timestamp ?\( ?6 ?\) with time zone)$/.test(lower))
+    return { name: 'timestamptz' };
 
   // The name keeps its case: Postgres folds only what is not quoted, and it will be quoted.
   const enumType = /^enum ?\( ?([^\s().,"']+(?:\.[^\s().,"']+)?) ?\)$/i.exec(spelled);
@@ -114,7 +127,10 @@ export function postgresTypeOf(type: ColumnType, quoteQualified: (name: string) 
 
 function numericType(text: string, precision: number, scale: number): ColumnType {
   if (precision < 1 || precision > MAX_PRECISION) {
-    throw unsupported(text, `the precision must be 1 to ${MAX_PRECISION}, the most that Delta's DECIMAL holds`);
+    throw unsupported(
+      text,
+      `the precision must be 1 to ${MAX_PRECISION}, the most that Delta's DECIMAL holds`,
+    );
   }
   if (scale > precision) throw unsupported(text, 'the scale must not be larger than the precision');
   return { name: 'numeric', precision, scale };

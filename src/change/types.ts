@@ -1,11 +1,4 @@
-import {
-  dateText,
-  FIRST_DAY,
-  FIRST_MICROS,
-  LAST_DAY,
-  LAST_MICROS,
-  timestampText,
-} from './calendar.ts';
+import { dateText, FIRST_DAY, FIRST_MICROS, LAST_DAY, LAST_MICROS, timestampText } from './calendar.ts';
 import type { Value } from './change.ts';
 import { decimalParser } from './decimal.ts';
 import { doubleText, parseDouble, parseReal, realText } from './floats.ts';

@@ -36,9 +36,12 @@ export function quoteDatabricksQualified(name: string): string {
 /** `hr.employees` → ["hr", "employees"], `"odd.schema".t` → ["odd.schema", "t"]. */
 export function splitQualified(name: string, dialect: SqlDialect = 'postgres'): readonly string[] {
   const quote = QUOTE[dialect];
-  const part = new RegExp(`(?:${quote}((?:[^${quote}]|${quote}${quote})+)${quote}|([^.${quote}]+))(\\.|$)`, 'y');
+  const part = new RegExp(
+    `(?:${quote}((?:[^${quote}]|${quote}${quote})+)${quote}|([^.${quote}]+))(\\.|$)`,
+    'y',
+  );
   const parts: string[] = [];
-  for (let more = true; more; ) {
+  for (let more = true; more;) {
     const match = part.exec(name);
     if (match === null) throw invalidName(name, 'it is not of the form schema.table');
     parts.push(match[1]?.replaceAll(quote + quote, quote) ?? match[2] ?? '');

@@ -1,4 +1,5 @@
 import type { Micros, Row } from '../change/change.ts';
+import { OperatorError, type ErrorDetails, type PoisonError } from '../errors.ts';
 
 export interface DeltaCommit {
   readonly version: number;
@@ -11,6 +12,8 @@ export interface DeltaTable {
   /** Delta's own id of the table: a replaced or re-created table has another. */
   readonly id: string;
   readonly changeDataFeed: boolean;
+  /** Another text after every commit that changed rows: cheap to ask for, where the history is not. */
+  readonly stamp: string;
 }
 
 export type DeltaChangeType = 'insert' | 'update_preimage' | 'update_postimage' | 'delete';
@@ -21,7 +24,26 @@ export interface DeltaChangeRow {
   readonly type: DeltaChangeType;
   /** `_commit_timestamp` in microseconds. */
   readonly ts: Micros;
+  /** Null in the place of a value that does not fit its column. */
   readonly row: Row;
+  readonly invalid: InvalidRow | null;
+}
+
+/** Why a row cannot be taken over, and what it held, for a person to read. */
+export interface InvalidRow {
+  readonly error: PoisonError;
+  readonly values: readonly (string | null)[];
+}
+
+/** The versions of a range cannot be read in one go: read up to `version - 1` and from `version` on. */
+export class SchemaChangedError extends OperatorError {
+  /** Null where the source did not say. */
+  readonly version: number | null;
+
+  constructor(details: ErrorDetails & { readonly version: number | null }) {
+    super(details);
+    this.version = details.version;
+  }
 }
 
 /** The change data feed of one Delta table. */
@@ -35,6 +57,6 @@ export interface DeltaSource {
    * pages of bounded size; the consumer's pace is the reader's pace. Throws SchemaChangedError
    * where the range crosses an incompatible schema change, OperatorError where versions are gone.
    */
-  changes(from: number, to: number): AsyncIterable<readonly DeltaChangeRow[]>;
+  changes(from: number, to: number, signal?: AbortSignal): AsyncIterable<readonly DeltaChangeRow[]>;
   close(): Promise<void>;
 }

@@ -11,7 +11,7 @@ export interface StreamBatch {
   readonly partition: number;
   /** The offset the fetch asked for: every committed record from here on is in `records`. */
   readonly from: bigint;
-  /** The offset after the last record, skipping control records where known. */
+  /** The offset after the last record, skipping control records where known. `records` may be empty. */
   readonly next: bigint;
   /** The partition's end when it was fetched, for lag. */
   readonly end: bigint;
@@ -33,11 +33,13 @@ export interface PartitionRange {
 
 export interface StreamHandler {
   /**
-   * Called on every assignment with the watermarks of each partition; answers where to read from.
-   * A partition left out of the answer stays paused (the handler has said why) and is asked for
-   * again after a while.
+   * Called for partitions that are newly ours, and for one whose offset the broker no longer has, with
+   * their watermarks; answers where to read from. A partition left out of the answer stays paused (the
+   * handler has said why) and is asked for again after a while; where it throws, all are asked for
+   * again soon. Never called for a partition whose batch is still in hand.
    */
   assigned(partitions: ReadonlyMap<number, PartitionRange>): Promise<ReadonlyMap<number, bigint>>;
+  /** They are no longer ours; a batch in hand may still be running. */
   revoked(partitions: readonly number[]): void;
   /** Never throws. `keepAlive` must be called at least every few seconds of a long batch (never throws). */
   batch(batch: StreamBatch, keepAlive: () => Promise<void>): Promise<BatchOutcome>;

@@ -4,16 +4,16 @@ import { eventsOf, historyOf, settle, type Arrival, type History, type Version }
 /** What to write so that one stored history becomes another. A version is named by its start. */
 export interface Edits<Image> {
   readonly insert: readonly Version<Image>[];
-  /** Versions that keep their start and image and end elsewhere (null: become current again). */
+  /** Versions that keep their start and end elsewhere (null: current again). */
   readonly end: readonly { readonly from: Micros; readonly to: Micros | null }[];
-  /** Versions that keep their start and may have another image. */
-  readonly replace: readonly Version<Image>[];
+  /** Versions that keep their start and may get another image; one of them may be in `end`, too. */
+  readonly replace: readonly { readonly from: Micros; readonly image: Image }[];
   readonly remove: readonly Micros[];
   readonly addOrphans: readonly Micros[];
   readonly removeOrphans: readonly Micros[];
 }
 
-/** The edits that bring a stored history to what it must be once these changes count, too. */
+/** The edits that bring a stored history to what it must be once these arrivals count, too. */
 export function editsFor<Image>(
   stored: History<Image>,
   arrivals: readonly Arrival<Image>[],
@@ -26,13 +26,17 @@ export function editsBetween<Image>(before: History<Image>, after: History<Image
   const stored = new Map(before.versions.map((version) => [version.from, version]));
   const insert: Version<Image>[] = [];
   const end: { from: Micros; to: Micros | null }[] = [];
-  const replace: Version<Image>[] = [];
+  const replace: { from: Micros; image: Image }[] = [];
   for (const version of after.versions) {
-    const old = stored.get(version.from);
-    stored.delete(version.from);
-    if (old === undefined) insert.push(version);
-    else if (old.image !== version.image) replace.push(version);
-    else if (old.to !== version.to) end.push({ from: version.from, to: version.to });
+    const { from, to, image } = version;
+    const old = stored.get(from);
+    stored.delete(from);
+    if (old === undefined) {
+      insert.push(version);
+      continue;
+    }
+    if (old.to !== to) end.push({ from, to });
+    if (old.image !== image) replace.push({ from, image });
   }
   return {
     insert,

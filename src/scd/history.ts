@@ -58,7 +58,8 @@ export function settle<Image>(
   const events: Event<Image>[] = [];
   for (const arrival of inOrder(arrivals, (each) => each.ts)) {
     const last = events.at(-1);
-    if (arrival.kind === 'snapshot' && last?.kind === 'upsert' && sameImage(last.image, arrival.image)) continue;
+    if (arrival.kind === 'snapshot' && last?.kind === 'upsert' && sameImage(last.image, arrival.image))
+      continue;
     const event = arrival.kind === 'snapshot' ? { ...arrival, kind: 'upsert' as const } : arrival;
     if (last?.ts === event.ts) events[events.length - 1] = event;
     else events.push(event);

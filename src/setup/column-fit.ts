@@ -50,12 +50,16 @@ const DELTA_INTEGERS: readonly string[] = ['tinyint', 'smallint', 'int', 'bigint
 
 /** Whether every value of a Delta column of type `found` is one of `wanted` (both in Databricks' words). */
 export function fitsDelta(wanted: string, found: string): boolean {
-  const [want, have] = [wanted, found].map((type) => type.toLowerCase().replaceAll(' ', '')) as [string, string];
+  const [want, have] = [wanted, found].map((type) => type.toLowerCase().replaceAll(' ', '')) as [
+    string,
+    string,
+  ];
   if (want === have) return true;
   if (DELTA_INTEGERS.includes(have)) return DELTA_INTEGERS.indexOf(have) <= DELTA_INTEGERS.indexOf(want);
   const [wantPrecision, wantScale] = argumentsOf(want, 'decimal');
   const [precision, scale] = argumentsOf(have, 'decimal');
-  if (wantPrecision !== undefined && precision !== undefined) return scale === wantScale && precision <= wantPrecision;
+  if (wantPrecision !== undefined && precision !== undefined)
+    return scale === wantScale && precision <= wantPrecision;
   return want === 'string' && /^(var)?char\(\d+\)$/.test(have);
 }
 

@@ -25,7 +25,10 @@ export async function readExisting(wanted: SetupRequest, ports: SetupPorts): Pro
   };
 }
 
-async function readSubject(table: SetupTable, { subjects }: SetupPorts): Promise<readonly [string, SubjectFacts]> {
+async function readSubject(
+  table: SetupTable,
+  { subjects }: SetupPorts,
+): Promise<readonly [string, SubjectFacts]> {
   const subject = subjectOf(table.topic);
   const [latest, level] = await Promise.all([subjects.latest(subject), subjects.compatibility(subject)]);
   const refusal = needsCompatibilityCheck(table, { latest, level })

@@ -31,11 +31,17 @@ export function checkColumns(target: HistoryTarget, existing: ExistingHistory): 
 }
 
 /** Columns that we do not write must be able to do without us. */
-export function checkExtraColumns({ table, mapping, names }: HistoryTarget, existing: ExistingHistory): readonly Finding[] {
+export function checkExtraColumns(
+  { table, mapping, names }: HistoryTarget,
+  existing: ExistingHistory,
+): readonly Finding[] {
   const written = new Set([...mapping.columns, ...ownColumns(names)].map(({ name }) => name));
   return existing.columns
     .filter(({ name }) => !written.has(name))
-    .filter(({ notNull, hasDefault, generated, identity }) => notNull && !hasDefault && !generated && identity === null)
+    .filter(
+      ({ notNull, hasDefault, generated, identity }) =>
+        notNull && !hasDefault && !generated && identity === null,
+    )
     .map(({ name }) => ({
       kind: 'mismatch',
       detail: `column ${name} is not in the mapping, is NOT NULL and has no default: no version could be inserted`,
@@ -83,7 +89,10 @@ function checkType(
   return [{ kind: 'mismatch', detail, sql: alterTable(table, action) }];
 }
 
-function checkWritable({ table }: HistoryTarget, { name, generated, identity }: CatalogColumn): readonly Finding[] {
+function checkWritable(
+  { table }: HistoryTarget,
+  { name, generated, identity }: CatalogColumn,
+): readonly Finding[] {
   if (generated)
     return [
       {
@@ -103,14 +112,26 @@ function checkWritable({ table }: HistoryTarget, { name, generated, identity }: 
   return [];
 }
 
-function checkNulls({ table }: HistoryTarget, { name, nulls }: WantedColumn, { notNull }: CatalogColumn): readonly Finding[] {
+function checkNulls(
+  { table }: HistoryTarget,
+  { name, nulls }: WantedColumn,
+  { notNull }: CatalogColumn,
+): readonly Finding[] {
   const set = alterTable(table, `ALTER COLUMN ${quoteIdent(name)} SET NOT NULL`);
   const drop = alterTable(table, `ALTER COLUMN ${quoteIdent(name)} DROP NOT NULL`);
   if (nulls === 'never')
-    return notNull ? [] : [{ kind: 'mismatch', detail: `column ${name} can be null, NOT NULL wanted`, sql: set }];
+    return notNull
+      ? []
+      : [{ kind: 'mismatch', detail: `column ${name} can be null, NOT NULL wanted`, sql: set }];
   if (!notNull) return [];
   return nulls === 'must be possible'
-    ? [{ kind: 'mismatch', detail: `column ${name} is NOT NULL, and a current version has null there`, sql: drop }]
+    ? [
+        {
+          kind: 'mismatch',
+          detail: `column ${name} is NOT NULL, and a current version has null there`,
+          sql: drop,
+        },
+      ]
     : [
         {
           kind: 'warning',

@@ -40,7 +40,10 @@ function checkVersionKey(target: HistoryTarget, indexes: readonly CatalogUniqueI
   ];
 }
 
-function checkCurrentIndex(target: HistoryTarget, indexes: readonly CatalogUniqueIndex[]): readonly Finding[] {
+function checkCurrentIndex(
+  target: HistoryTarget,
+  indexes: readonly CatalogUniqueIndex[],
+): readonly Finding[] {
   if (indexes.some((index) => isCurrentIndex(target, index) && index.enforced)) return [];
   const { mapping, names } = target;
   return [
@@ -54,7 +57,10 @@ function checkCurrentIndex(target: HistoryTarget, indexes: readonly CatalogUniqu
   ];
 }
 
-function checkOneVersionOnly(target: HistoryTarget, indexes: readonly CatalogUniqueIndex[]): readonly Finding[] {
+function checkOneVersionOnly(
+  target: HistoryTarget,
+  indexes: readonly CatalogUniqueIndex[],
+): readonly Finding[] {
   const { mapping } = target;
   return indexes
     .filter((index) => index.columns.every((column) => column !== null && mapping.key.includes(column)))

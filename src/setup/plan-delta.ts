@@ -6,12 +6,22 @@ import { fitsDelta } from './column-fit.ts';
 import type { Step } from './plan.ts';
 
 /** The Delta table is the user's: it is checked, never created or changed. */
-export function planDeltaTable(table: string, mapping: TableMapping, existing: DeltaTableFacts | null): readonly Step[] {
+export function planDeltaTable(
+  table: string,
+  mapping: TableMapping,
+  existing: DeltaTableFacts | null,
+): readonly Step[] {
   const what = `Delta table ${table}`;
   if (existing === null)
     return [{ kind: 'mismatch', what, detail: 'does not exist', sql: [createDeltaTable(table, mapping)] }];
   if (existing.format !== 'delta')
-    return [{ kind: 'mismatch', what, detail: `is ${existing.format || 'a view'}: only Delta tables have a change data feed` }];
+    return [
+      {
+        kind: 'mismatch',
+        what,
+        detail: `is a ${existing.format}: only Delta tables have a change data feed`,
+      },
+    ];
 
   const steps: Step[] = [...checkColumns(what, table, mapping, existing)];
   if (!isOn(existing, 'delta.enableChangeDataFeed'))
@@ -45,7 +55,9 @@ function checkColumns(
     const wanted = deltaTypeOf(type);
     const found = existing.columns.find((column) => column.name.toLowerCase() === name.toLowerCase());
     if (found === undefined) {
-      const sql = [`ALTER TABLE ${quoteDatabricksQualified(table)} ADD COLUMNS (${quoteDatabricksIdent(name)} ${wanted})`];
+      const sql = [
+        `ALTER TABLE ${quoteDatabricksQualified(table)} ADD COLUMNS (${quoteDatabricksIdent(name)} ${wanted})`,
+      ];
       return [{ kind: 'mismatch', what, detail: `column ${name} (${wanted}) is missing`, sql }];
     }
     if (fitsDelta(wanted, found.type)) return [];
@@ -65,7 +77,9 @@ function setProperty(table: string, property: string): string {
 }
 
 function createDeltaTable(table: string, mapping: TableMapping): string {
-  const columns = mapping.columns.map(({ name, type }) => `${quoteDatabricksIdent(name)} ${deltaTypeOf(type)}`);
+  const columns = mapping.columns.map(
+    ({ name, type }) => `${quoteDatabricksIdent(name)} ${deltaTypeOf(type)}`,
+  );
   return (
     `CREATE TABLE ${quoteDatabricksQualified(table)} (${columns.join(', ')}) USING DELTA ` +
     "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true', 'delta.enableInCommitTimestamps' = 'true')"

@@ -15,7 +15,10 @@ export interface Finding {
 export type ExistingHistory = Extract<HistoryTableFacts, { exists: true }>;
 
 /** Creates the history where it is missing; otherwise says everything about it that does not fit. */
-export function planHistoryTable(target: HistoryTarget, existing: HistoryTableFacts | undefined): readonly Step[] {
+export function planHistoryTable(
+  target: HistoryTarget,
+  existing: HistoryTableFacts | undefined,
+): readonly Step[] {
   const { table } = target;
   const what = `history table ${table}`;
   const findings = findingsOf(target, existing);
@@ -24,7 +27,10 @@ export function planHistoryTable(target: HistoryTarget, existing: HistoryTableFa
   });
   if (findings.some(({ kind }) => kind === 'mismatch')) return steps;
   if (existing?.exists === true)
-    return [{ kind: 'ok', what, detail: 'columns, types, primary key and current-version index fit' }, ...steps];
+    return [
+      { kind: 'ok', what, detail: 'columns, types, primary key and current-version index fit' },
+      ...steps,
+    ];
   const statements = createHistoryTable(target);
   const action = { do: 'create history', table, statements } as const;
   return [{ kind: 'create', what, detail: 'create', sql: statements, action }];
@@ -33,18 +39,30 @@ export function planHistoryTable(target: HistoryTarget, existing: HistoryTableFa
 function findingsOf(target: HistoryTarget, existing: HistoryTableFacts | undefined): readonly Finding[] {
   if (existing === undefined) return [];
   const missingTypes = [...existing.enums].flatMap(([name, known]) => (known === null ? [name] : []));
-  const enums = missingTypes.map(
-    (name): Finding => ({ kind: 'mismatch', detail: `enum type ${name} of the mapping does not exist` }),
-  );
+  const enums = missingTypes.map((name): Finding => ({
+    kind: 'mismatch',
+    detail: `enum type ${name} of the mapping does not exist`,
+  }));
   return [...enums, ...(existing.exists ? checkTable(target, existing) : checkSchema(target, existing))];
 }
 
-function checkSchema({ table }: HistoryTarget, existing: { readonly schemaExists: boolean }): readonly Finding[] {
+function checkSchema(
+  { table }: HistoryTarget,
+  existing: { readonly schemaExists: boolean },
+): readonly Finding[] {
   if (existing.schemaExists) return [];
   const [schema, ...rest] = splitQualified(table);
   if (schema === undefined || rest.length === 0)
-    return [{ kind: 'mismatch', detail: 'no schema of the search path exists; name one, as in public.employees' }];
-  return [{ kind: 'mismatch', detail: `schema ${schema} does not exist`, sql: `CREATE SCHEMA ${quoteIdent(schema)}` }];
+    return [
+      { kind: 'mismatch', detail: 'no schema of the search path exists; name one, as in public.employees' },
+    ];
+  return [
+    {
+      kind: 'mismatch',
+      detail: `schema ${schema} does not exist`,
+      sql: `CREATE SCHEMA ${quoteIdent(schema)}`,
+    },
+  ];
 }
 
 function checkTable(target: HistoryTarget, existing: ExistingHistory): readonly Finding[] {
@@ -58,18 +76,23 @@ function checkTable(target: HistoryTarget, existing: ExistingHistory): readonly 
   ];
 }
 
-function checkStorage({ table }: HistoryTarget, { logged, rowSecurity }: ExistingHistory): readonly Finding[] {
+function checkStorage(
+  { table }: HistoryTarget,
+  { logged, rowSecurity }: ExistingHistory,
+): readonly Finding[] {
   const findings: Finding[] = [];
   if (!logged)
     findings.push({
       kind: 'mismatch',
-      detail: 'is UNLOGGED: Postgres empties it after a crash, and what was applied would be missing for good',
+      detail:
+        'is UNLOGGED: Postgres empties it after a crash, and what was applied would be missing for good',
       sql: alterTable(table, 'SET LOGGED'),
     });
   if (rowSecurity)
     findings.push({
       kind: 'warning',
-      detail: 'has row level security: the service must see and write every row (BYPASSRLS, or a policy for its role)',
+      detail:
+        'has row level security: the service must see and write every row (BYPASSRLS, or a policy for its role)',
     });
   return findings;
 }

@@ -26,7 +26,10 @@ export function planSubject(table: SetupTable, existing: SubjectFacts = NOTHING)
   const register: Step = {
     kind: 'create',
     what,
-    detail: latest === null ? 'register version 1' : `register a version after ${latest.version}: the mapping has changed`,
+    detail:
+      latest === null
+        ? 'register version 1'
+        : `register a version after ${latest.version}: the mapping has changed`,
     action: { do: 'register schema', subject, schema },
   };
   if (latest === null) return [...setLevel(subject, level), register];
@@ -40,7 +43,9 @@ export function planSubject(table: SetupTable, existing: SubjectFacts = NOTHING)
     ...(existing.refusal === null ? [] : [`the registry refuses it: ${existing.refusal}`]),
     ...(level === COMPATIBILITY
       ? []
-      : [`the subject's compatibility is ${level ?? 'not set'}, so that the registry cannot tell; set it to ${COMPATIBILITY}`]),
+      : [
+          `the subject's compatibility is ${level ?? 'not set'}, so that the registry cannot tell; set it to ${COMPATIBILITY}`,
+        ]),
   ];
   if (misfits.length === 0) return [register];
   return misfits.map((misfit) => ({
@@ -53,7 +58,10 @@ export function planSubject(table: SetupTable, existing: SubjectFacts = NOTHING)
 }
 
 /** Whether the registry has to be asked if it would take the wanted schema. */
-export function needsCompatibilityCheck(table: SetupTable, existing: Pick<SubjectFacts, 'latest' | 'level'>): boolean {
+export function needsCompatibilityCheck(
+  table: SetupTable,
+  existing: Pick<SubjectFacts, 'latest' | 'level'>,
+): boolean {
   if (existing.latest === null || existing.level !== COMPATIBILITY) return false;
   return !isDeepStrictEqual(existing.latest.schema, changeSchema(table.mapping));
 }

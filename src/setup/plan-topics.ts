@@ -70,7 +70,9 @@ function planTopic(wanted: WantedTopic, existing: TopicFacts | undefined): reado
   const policy = config['cleanup.policy'] ?? '';
   if (existing === undefined) {
     const detail = `create with ${count(partitions)}, ${describe(config)}`;
-    return [{ kind: 'create', what, detail, action: { do: 'create topic', topic: { topic, partitions, config } } }];
+    return [
+      { kind: 'create', what, detail, action: { do: 'create topic', topic: { topic, partitions, config } } },
+    ];
   }
   const steps: Step[] = [];
   if (wanted.partitionsMatter && existing.partitions !== partitions)
@@ -97,7 +99,11 @@ function planTopic(wanted: WantedTopic, existing: TopicFacts | undefined): reado
     });
   const shorter = shorterRetention(config['retention.ms'], existing.config['retention.ms']);
   if (shorter !== null)
-    steps.push({ kind: 'warning', what, detail: `keeps records for ${shorter}; a sink that stands still longer has lost changes` });
+    steps.push({
+      kind: 'warning',
+      what,
+      detail: `keeps records for ${shorter}; a sink that stands still longer has lost changes`,
+    });
   if (steps.every(({ kind }) => kind === 'warning'))
     steps.unshift({ kind: 'ok', what, detail: `${count(existing.partitions)}, ${policy}` });
   return steps;

@@ -54,7 +54,11 @@ export function planSetup(wanted: SetupRequest, existing: Existing): Plan {
       table.historyTable === undefined
         ? []
         : planHistoryTable(
-            { table: table.historyTable, mapping: table.mapping, names: table.historyColumns ?? DEFAULT_HISTORY_COLUMNS },
+            {
+              table: table.historyTable,
+              mapping: table.mapping,
+              names: table.historyColumns ?? DEFAULT_HISTORY_COLUMNS,
+            },
             existing.histories.get(table.historyTable),
           ),
     ),

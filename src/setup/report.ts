@@ -25,7 +25,9 @@ function closingLine(outcome: SetupResult['outcome'], plan: Plan): string {
         ? 'Nothing to do.'
         : `${count('create')} to do. Nothing was changed: this was a dry run.`;
     case 'done':
-      return count('create') === 0 ? 'Everything was there already.' : `${count('create')} done, all is in place.`;
+      return count('create') === 0
+        ? 'Everything was there already.'
+        : `${count('create')} done, all is in place.`;
     default:
       return outcome satisfies never;
   }

@@ -7,7 +7,9 @@ export function valueTypeChanges(registered: object, wanted: object): readonly s
   const after = fieldTypes(wanted);
   return [...before].flatMap(([field, was]) => {
     const is = after.get(field);
-    return is === undefined || readsTheSame(was, is) ? [] : [`field ${field} was ${text(was)} and would be ${text(is)}`];
+    return is === undefined || readsTheSame(was, is)
+      ? []
+      : [`field ${field} was ${text(was)} and would be ${text(is)}`];
   });
 }
 

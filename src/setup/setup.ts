@@ -21,7 +21,11 @@ export interface SetupResult {
  * Makes everything exist that the request names; a second call changes nothing, and two at once end
  * as one would. What exists is never altered. Throws what the connections throw.
  */
-export async function setup(request: SetupRequest, ports: SetupPorts, options: SetupOptions = {}): Promise<SetupResult> {
+export async function setup(
+  request: SetupRequest,
+  ports: SetupPorts,
+  options: SetupOptions = {},
+): Promise<SetupResult> {
   const plan = planSetup(request, await readExisting(request, ports));
   if (mismatchesOf(plan).length > 0) return { outcome: 'mismatch', plan };
   if (options.dryRun === true) return { outcome: 'planned', plan };
@@ -43,7 +47,11 @@ export async function setup(request: SetupRequest, ports: SetupPorts, options: S
 }
 
 /** Applies the plan's `create` steps in order. A plan with a mismatch is not applied at all. */
-export async function applySetup(plan: Plan, ports: SetupPorts, onApplied?: (step: Step) => void): Promise<void> {
+export async function applySetup(
+  plan: Plan,
+  ports: SetupPorts,
+  onApplied?: (step: Step) => void,
+): Promise<void> {
   const mismatch = mismatchesOf(plan)[0];
   if (mismatch !== undefined)
     throw new BugError({

@@ -1,7 +1,44 @@
-import { join } from 'node:path';
+import { existsSync } from 'node:fs';
+import { copyFile, rename, rm } from 'node:fs/promises';
+import { basename, join } from 'node:path';
+import type { Place } from './part.ts';
 
 /** A tool of the JDK that the bootstrap has checked: that of JAVA_HOME, else the one on the PATH. */
 export function javaTool(name: 'java' | 'keytool'): string {
   const home = process.env['JAVA_HOME'];
   return home === undefined || home === '' ? name : join(home, 'bin', name);
 }
+
+/**
+ * The flags for Java's archive of parsed classes, which spares a start up to half of its work: the first run that
+ * ends of itself writes one, the later starts of any stack use it. An archive that does not fit is ignored.
+ */
+export function classArchiveFlags(place: Place): string[] {
+  const archive = archiveFile(place);
+  const flag = existsSync(archive)
+    ? `-XX:SharedArchiveFile=${archive}`
+    : `-XX:ArchiveClassesAtExit=${freshArchive(place)}`;
+  return [flag, '-Xlog:cds=off', '-Xlog:cds+dynamic=off'];
+}
+
+/** Removes what a killed run may have left of its archive. */
+export async function dropUnfinishedArchive(place: Place): Promise<void> {
+  await rm(freshArchive(place), { force: true });
+}
+
+/** Keeps the archive of a run that has ended of itself. */
+export async function keepClassArchive(place: Place): Promise<void> {
+  const fresh = freshArchive(place);
+  if (!existsSync(fresh)) return;
+  if (!existsSync(archiveFile(place))) {
+    // Renamed within its folder, so that another stack never opens half an archive.
+    const arriving = `${archiveFile(place)}.${process.pid}`;
+    await copyFile(fresh, arriving);
+    await rename(arriving, archiveFile(place));
+  }
+  await rm(fresh, { force: true });
+}
+
+/** It fits one version of the jars, and so it lies beside them. */
+const archiveFile = ({ engine }: Place): string => join(engine, 'classes.jsa');
+const freshArchive = ({ dir, engine }: Place): string => join(dir, `${basename(engine)}.jsa`);

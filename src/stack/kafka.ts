@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Kafka, logLevel } from 'kafkajs';
-import { javaTool } from './java.ts';
+import { classArchiveFlags, dropUnfinishedArchive, javaTool, keepClassArchive } from './java.ts';
 import type { Part, Place } from './part.ts';
 import { answers } from './ports.ts';
 import { run } from './processes.ts';
@@ -15,6 +15,7 @@ export const kafka: Part = {
   stopSignal: 'SIGTERM',
 
   async prepare(place) {
+    await dropUnfinishedArchive(place);
     writeFileSync(settingsFile(place), settings(place));
     if (existsSync(join(place.dir, 'data', 'meta.properties'))) return;
     const clusterId = randomBytes(16).toString('base64url');
@@ -40,7 +41,15 @@ export const kafka: Part = {
     const heap = ['-Xms128m', '-Xmx512m', '-XX:+UseG1GC'];
     return Promise.resolve({
       file: javaTool('java'),
-      args: [...heap, ...logging(place), '-cp', jars(place), 'kafka.Kafka', settingsFile(place)],
+      args: [
+        ...heap,
+        ...classArchiveFlags(place),
+        ...logging(place),
+        '-cp',
+        jars(place),
+        'kafka.Kafka',
+        settingsFile(place),
+      ],
       cwd: place.dir,
     });
   },
@@ -64,6 +73,8 @@ export const kafka: Part = {
       await admin.disconnect();
     }
   },
+
+  ended: keepClassArchive,
 };
 
 const settingsFile = (place: Place): string => join(place.dir, 'server.properties');
@@ -99,6 +110,9 @@ function settings({ dir, ports }: Place): string {
     'share.coordinator.state.topic.num.partitions': '4',
     'group.initial.rebalance.delay.ms': '0',
     'group.min.session.timeout.ms': '500',
+    // A killed broker may come back once its old session is over: 9 s by default.
+    'broker.session.timeout.ms': '3000',
+    'broker.heartbeat.interval.ms': '300',
   };
   return Object.entries(lines)
     .map(([key, value]) => `${key}=${value}\n`)

@@ -1,9 +1,9 @@
 import { existsSync, readFileSync, renameSync } from 'node:fs';
-import { copyFile, rename, rm } from 'node:fs/promises';
-import { basename, join } from 'node:path';
+import { rm } from 'node:fs/promises';
+import { join } from 'node:path';
 import { DBSQLClient } from '@databricks/sql';
 import { certificateFile } from './endpoints.ts';
-import { javaTool } from './java.ts';
+import { classArchiveFlags, dropUnfinishedArchive, javaTool, keepClassArchive } from './java.ts';
 import type { Part, Place } from './part.ts';
 import { answers } from './ports.ts';
 import { run } from './processes.ts';
@@ -16,8 +16,7 @@ export const warehouse: Part = {
   stopSignal: 'SIGTERM',
 
   async prepare(place) {
-    // A dump that a kill has cut short.
-    await rm(freshClasses(place), { force: true });
+    await dropUnfinishedArchive(place);
     if (!existsSync(keystoreFile(place))) await makeCertificate(place);
   },
 
@@ -35,7 +34,7 @@ export const warehouse: Part = {
       args: [
         `@${join(place.engine, 'jvm.options')}`,
         `-Xmx${heap}`,
-        classesFlag(place),
+        ...classArchiveFlags(place),
         ...extra,
         ...Object.entries(own).map(([key, value]) => `-D${key}=${value}`),
         '-cp',
@@ -73,32 +72,10 @@ export const warehouse: Part = {
     }
   },
 
-  /** Keeps the classes that the first run has parsed: a later start of any stack of this checkout is seconds shorter. */
-  async ended(place) {
-    if (!existsSync(freshClasses(place))) return;
-    if (existsSync(classesFile(place))) {
-      await rm(freshClasses(place), { force: true });
-      return;
-    }
-    // Renamed within its folder, so that another stack never opens half an archive.
-    const arriving = `${classesFile(place)}.${process.pid}`;
-    await copyFile(freshClasses(place), arriving);
-    await rename(arriving, classesFile(place));
-    await rm(freshClasses(place), { force: true });
-  },
+  ended: keepClassArchive,
 };
 
-/** Java's archive of parsed classes: it fits one version of the jars. */
-const classesFile = (place: Place): string => join(place.engine, 'classes.jsa');
-const freshClasses = (place: Place): string => join(place.dir, `${basename(place.engine)}.jsa`);
 const keystoreFile = (place: Place): string => join(place.dir, 'keystore.p12');
-
-function classesFlag(place: Place): string {
-  const archive = classesFile(place);
-  return existsSync(archive)
-    ? `-XX:SharedArchiveFile=${archive}`
-    : `-XX:ArchiveClassesAtExit=${freshClasses(place)}`;
-}
 
 /** A key of its own for every stack; clients trust it through the PEM file. */
 async function makeCertificate(place: Place): Promise<void> {

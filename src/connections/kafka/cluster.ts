@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto';
 import kafkajs, { type Cluster, type Consumer, type ConsumerConfig, type Kafka } from 'kafkajs';
 
+const DISCONNECT_MS = 3000;
+
 /**
  * A consumer and the connections it uses. kafkajs hands its cluster only to partition assigners; with
  * it one can fetch without a consumer's loop, whose reset to an end of the topic, loss of aborted
@@ -32,7 +34,7 @@ export async function withCluster<T>(kafka: Kafka, work: (cluster: Cluster) => P
     await cluster.connect();
     return await work(cluster);
   } finally {
-    await consumer.disconnect().catch(() => undefined);
+    await atMost(DISCONNECT_MS, consumer.disconnect());
   }
 }
 
@@ -41,4 +43,14 @@ export async function partitionCount(cluster: Cluster, topic: string): Promise<n
   await cluster.addTargetTopic(topic);
   await cluster.refreshMetadataIfNecessary();
   return cluster.findTopicPartitionMetadata(topic).length;
+}
+
+/** Waits for the end of some tidying up, but not for ever (kafkajs waits for brokers that hang); never throws. */
+export async function atMost(ms: number, tidying: Promise<unknown>): Promise<void> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<void>((resolve) => {
+    timer = setTimeout(resolve, ms);
+  });
+  await Promise.race([tidying.catch(() => undefined), late]);
+  clearTimeout(timer);
 }

@@ -91,7 +91,7 @@ const MEANINGS: Record<string, Meaning> = {
 function fromServer(error: ServerError, state: string, where: PostgresWhere): DeltaferryError {
   const details = {
     code: `POSTGRES_${state}`,
-    message: `Postgres refused ${where.doing}${tablePhrase(error, where)}: ${error.message} (SQLSTATE ${state}${objectPhrase(error)}).`,
+    message: `Postgres failed while ${where.doing}${tablePhrase(error, where)}: ${error.message} (SQLSTATE ${state}${objectPhrase(error)}).`,
     cause: error,
   };
   if (state === '0A000' && /cached plan/.test(error.message)) return new TransientError(details);
@@ -137,7 +137,7 @@ function remedyFor(state: string, error: ServerError, where: PostgresWhere): str
     case '28P01':
       return `Let ${role} log in: check the user and the password of postgres.url, and pg_hba.conf.`;
     case '53100':
-      return "Free disk space on the Postgres server; the disk of the database or of its log is full.";
+      return 'Free disk space on the Postgres server; the disk of the database or of its log is full.';
     case '25006':
       return 'Point postgres.url at the primary: this server is read-only (a standby, or default_transaction_read_only).';
     case '0A000':
@@ -184,7 +184,8 @@ function fromDriver(error: unknown, where: PostgresWhere): DeltaferryError {
     return new OperatorError({
       code: 'POSTGRES_LOGIN',
       message: `Could not log in to Postgres for ${text}: ${message}.`,
-      remedy: 'Check postgres.tls (the certificates, the server name) and the user and password of postgres.url.',
+      remedy:
+        'Check postgres.tls (the certificates, the server name) and the user and password of postgres.url.',
       cause: error,
     });
   return new BugError({

@@ -42,7 +42,10 @@ export function createHistoryTable(target: HistoryTarget): readonly string[] {
     ...ownColumns(names).map(({ name, type, notNull }) => columnText(name, type, notNull)),
     `PRIMARY KEY (${versionKeyText(target)})`,
   ];
-  return [`CREATE TABLE ${quoteQualified(table)} (\n  ${columns.join(',\n  ')}\n)`, createCurrentIndex(target)];
+  return [
+    `CREATE TABLE ${quoteQualified(table)} (\n  ${columns.join(',\n  ')}\n)`,
+    createCurrentIndex(target),
+  ];
 }
 
 /** One current version per key (H2), and the way to find it. Postgres picks the name. */

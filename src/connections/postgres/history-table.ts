@@ -116,7 +116,9 @@ export function createHistoryTables(pool: Pool) {
         await client.query(`set local lock_timeout = '60s'`);
         // CREATE TABLE IF NOT EXISTS is no protection against another one at the same moment.
         await client.query(`select pg_advisory_xact_lock(hashtextextended('deltaferry setup', 0))`);
-        const there = await client.query('select 1 where to_regclass($1) is not null', [quoteQualified(table)]);
+        const there = await client.query('select 1 where to_regclass($1) is not null', [
+          quoteQualified(table),
+        ]);
         if (there.rowCount === 0) for (const statement of statements) await client.query(statement);
         await client.query('commit');
       } catch (error) {
@@ -140,6 +142,9 @@ async function enumNames(pool: Pool, mapping: TableMapping): Promise<EnumNames> 
   const wanted = new Set(mapping.columns.flatMap(({ type }) => (type.name === 'enum' ? [type.type] : [])));
   if (wanted.size === 0) return new Map();
   const names = [...wanted];
-  const found = await pool.query<{ wanted: string; name: string | null }>(ENUMS, [names, names.map((name) => quoteQualified(name))]);
+  const found = await pool.query<{ wanted: string; name: string | null }>(ENUMS, [
+    names,
+    names.map((name) => quoteQualified(name)),
+  ]);
   return new Map(found.rows.map((row) => [row.wanted, row.name]));
 }

@@ -107,7 +107,8 @@ function startLease(session: Session, name: string, heartbeatMs: number): Lease 
       released.abort();
       await heartbeat;
       // The end of the session frees the lock; an answer to the last query says that it was reached.
-      if (!session.broken.aborted) await session.client.query('SELECT pg_advisory_unlock_all()').catch(() => {});
+      if (!session.broken.aborted)
+        await session.client.query('SELECT pg_advisory_unlock_all()').catch(() => {});
       session.close();
     },
   };

@@ -21,7 +21,10 @@ const WHERE = { doing: 'migrating the control schema', table: 'deltaferry.migrat
  * Each runs in a transaction of its own; migrators that meet take turns. Throws an OperatorError where
  * an applied migration differs from its file, or is not known to this version.
  */
-export async function migrate(pool: Pool, migrations: readonly Migration[] = shippedMigrations()): Promise<string[]> {
+export async function migrate(
+  pool: Pool,
+  migrations: readonly Migration[] = shippedMigrations(),
+): Promise<string[]> {
   const done: string[] = [];
   const client = await pool.connect().catch((error: unknown) => {
     throw translatePostgres(error, WHERE);

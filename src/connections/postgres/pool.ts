@@ -47,7 +47,9 @@ export function openPool(options: PostgresOptions): pg.Pool {
     max: options.maxConnections ?? DEFAULTS.maxConnections,
     idleTimeoutMillis: 30_000,
   });
-  pool.on('error', () => {});
+  // A broken connection fails the query in flight; its second word, an 'error' event, would end the process.
+  pool.on('connect', (client) => client.on('error', ignore));
+  pool.on('error', ignore);
   return pool;
 }
 
@@ -72,6 +74,12 @@ export function connectionConfig(options: PostgresOptions): pg.ClientConfig {
   };
 }
 
+/** The role a pool logs in as, for messages. */
+export function roleOf(pool: pg.Pool): string | undefined {
+  const user = URL.parse(pool.options.connectionString ?? '')?.username;
+  return user === undefined || user === '' ? pool.options.user : decodeURIComponent(user);
+}
+
 /** Types whose JavaScript value is exact; all others (timestamps, dates, numeric, int8, jsonb …) stay text. */
 const PARSED_OIDS = new Set<number>([
   pg.types.builtins.BOOL,
@@ -82,8 +90,13 @@ const PARSED_OIDS = new Set<number>([
   pg.types.builtins.FLOAT8,
   pg.types.builtins.BYTEA,
   // Arrays of bool, int4, int2 and text.
-  1000, 1007, 1005, 1009,
+  1000,
+  1007,
+  1005,
+  1009,
 ]);
+
+const ignore = (): void => {};
 
 const asText = (value: string | Buffer): unknown => (typeof value === 'string' ? value : value.toString());
 
@@ -113,6 +126,7 @@ function withoutSslSettings(options: PostgresOptions): string {
       remedy: 'Correct postgres.url; characters such as @, : and / in the password are percent-encoded.',
     });
   if (options.tls === undefined) return options.url;
-  for (const name of [...url.searchParams.keys()]) if (/^(ssl|uselibpqcompat)/.test(name)) url.searchParams.delete(name);
+  for (const name of [...url.searchParams.keys()])
+    if (/^(ssl|uselibpqcompat)/.test(name)) url.searchParams.delete(name);
   return url.href;
 }

@@ -70,20 +70,30 @@ export function assignmentsOfFlags(
       return [];
     }
     if (node.kind === 'map' || (node.kind === 'list' && node.item.kind !== 'text')) {
-      report({ path: source, message: `is a section; set one of its fields, such as ${written}.${firstField(node)}` });
+      report({
+        path: source,
+        message: `is a section; set one of its fields, such as ${written}.${firstField(node)}`,
+      });
       return [];
     }
-    const missing = path.findIndex((step, at) => typeof step === 'number' && !hasTable(tables, path.slice(0, at + 1)));
+    const missing = path.findIndex(
+      (step, at) => typeof step === 'number' && !hasTable(tables, path.slice(0, at + 1)),
+    );
     if (missing >= 0) {
       report({ path: source, message: `there is no ${pathText(path.slice(0, missing + 1))}` });
       return [];
     }
-    return [{ path, value: typeof value === 'string' ? place(typed(value, node), node, cwd) : value, source }];
+    return [
+      { path, value: typeof value === 'string' ? place(typed(value, node), node, cwd) : value, source },
+    ];
   });
 }
 
 /** A copy of the content with the assignments made. */
-export function assign(content: Record<string, unknown>, assignments: readonly Assignment[]): Record<string, unknown> {
+export function assign(
+  content: Record<string, unknown>,
+  assignments: readonly Assignment[],
+): Record<string, unknown> {
   const result = structuredClone(content);
   for (const { path, value } of assignments) {
     let at: Record<string | number, unknown> = result;

@@ -17,7 +17,11 @@ export interface FieldNote {
 const notes = z.registry<FieldNote>();
 
 /** Notes the description of a field or section on its outermost schema. */
-export function noted<T extends z.ZodType>(schema: T, description: string, note?: Omit<FieldNote, 'description'>): T {
+export function noted<T extends z.ZodType>(
+  schema: T,
+  description: string,
+  note?: Omit<FieldNote, 'description'>,
+): T {
   notes.add(schema, { description, ...note });
   return schema;
 }
@@ -43,52 +47,41 @@ export interface LeafNode {
   readonly kind: 'text' | 'number' | 'boolean' | 'choice';
   readonly note: FieldNote;
   readonly required: boolean;
-  readonly defaultValue: unknown;
+  readonly defaultValue: string | number | boolean | undefined;
   readonly choices: readonly string[];
 }
 
+/** What the wrappers round a schema say of the field. */
+interface Wrapping {
+  readonly note?: FieldNote | undefined;
+  readonly required: boolean;
+  readonly defaultValue?: unknown;
+}
+
 /** Reads a schema's tree of fields. The schema uses only the constructs handled here. */
-export function treeOf(schema: z.core.$ZodType): Node {
-  let at = schema;
-  let note: FieldNote = { description: '' };
-  let required = true;
-  let defaultValue: unknown;
-  for (;;) {
-    note = notes.get(at as z.ZodType) ?? note;
-    const { def } = (at as z.core.$ZodTypes)._zod;
-    switch (def.type) {
-      case 'default':
-      case 'prefault':
-        required = false;
-        defaultValue = def.defaultValue;
-        at = def.innerType;
-        continue;
-      case 'optional':
-        required = false;
-        at = def.innerType;
-        continue;
-      case 'pipe':
-        at = isTransform(def.in) ? def.out : def.in;
-        continue;
-      case 'object': {
-        const fields = Object.entries(def.shape).map(([name, field]) => [name, treeOf(field)] as const);
-        return { kind: 'map', note, required, fields: new Map(fields) };
-      }
-      case 'array':
-        return { kind: 'list', note, required, item: treeOf(def.element) };
-      case 'enum': {
-        const choices = Object.values(def.entries).map(String);
-        return { kind: 'choice', note, required, defaultValue, choices };
-      }
-      case 'string':
-        return { kind: 'text', note, required, defaultValue, choices: [] };
-      case 'number':
-      case 'boolean':
-        return { kind: def.type, note, required, defaultValue, choices: [] };
-      default:
-        throw new Error(`a configuration field cannot be a zod ${def.type}`);
-    }
+export function treeOf(schema: z.core.$ZodType, outer: Wrapping = { required: true }): Node {
+  const wrapping = { ...outer, note: outer.note ?? notes.get(schema as z.ZodType) };
+  const { def } = (schema as z.core.$ZodTypes)._zod;
+  if (def.type === 'default' || def.type === 'prefault')
+    return treeOf(def.innerType, { ...wrapping, required: false, defaultValue: def.defaultValue });
+  if (def.type === 'optional') return treeOf(def.innerType, { ...wrapping, required: false });
+  if (def.type === 'pipe') return treeOf(isTransform(def.in) ? def.out : def.in, wrapping);
+
+  const { required } = outer;
+  const note = wrapping.note ?? { description: '' };
+  if (def.type === 'object') {
+    const fields = Object.entries(def.shape).map(([name, field]) => [name, treeOf(field)] as const);
+    return { kind: 'map', note, required, fields: new Map(fields) };
   }
+  if (def.type === 'array') return { kind: 'list', note, required, item: treeOf(def.element) };
+
+  const defaultValue = outer.defaultValue as LeafNode['defaultValue'];
+  if (def.type === 'enum')
+    return { kind: 'choice', note, required, defaultValue, choices: Object.values(def.entries).map(String) };
+  if (def.type === 'string') return { kind: 'text', note, required, defaultValue, choices: [] };
+  if (def.type === 'number' || def.type === 'boolean')
+    return { kind: def.type, note, required, defaultValue, choices: [] };
+  throw new Error(`a configuration field cannot be a zod ${def.type}`);
 }
 
 function isTransform(schema: z.core.$ZodType): boolean {
@@ -110,7 +103,9 @@ export function nodeAt(tree: Node, path: Path): Node | undefined {
 
 /** `tables[0].columns[2].type` */
 export function pathText(path: Path): string {
-  return path.map((step, at) => (typeof step === 'number' ? `[${step}]` : at === 0 ? step : `.${step}`)).join('');
+  return path
+    .map((step, at) => (typeof step === 'number' ? `[${step}]` : at === 0 ? step : `.${step}`))
+    .join('');
 }
 
 /** Fields that one text can set: leaves and lists of texts, outside of `tables`. */

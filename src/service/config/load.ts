@@ -3,10 +3,23 @@ import { basename, dirname, join, relative, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { z } from 'zod';
 import { UsageError } from '../../errors.ts';
-import { assign, assignmentsOfEnv, assignmentsOfFlags, type Assignment, type Overrides } from './assignments.ts';
+import {
+  assign,
+  assignmentsOfEnv,
+  assignmentsOfFlags,
+  type Assignment,
+  type Overrides,
+} from './assignments.ts';
 import { pathText, type MapNode, type Node, type Path } from './fields.ts';
 import { ConfigError, findingsOf, isInside, type Finding, type Problem } from './problems.ts';
-import { configSchema, configTree, sections, type Config, type ConfigInput, type SectionName } from './schema.ts';
+import {
+  configSchema,
+  configTree,
+  sections,
+  type Config,
+  type ConfigInput,
+  type SectionName,
+} from './schema.ts';
 import { settle } from './secrets.ts';
 import { fillFromStack, readStack, type ConnectionName } from './stack-endpoints.ts';
 import { readYaml, whyUnreadable, type YamlFile } from './yaml-file.ts';
@@ -45,7 +58,10 @@ export function locateConfig(options: LoadOptions = {}): Promise<Loaded<Config>>
 }
 
 /** One section, for commands that need no other: the rest is neither validated nor resolved. */
-export async function loadSection<N extends SectionName>(name: N, options: LoadOptions = {}): Promise<Config[N]> {
+export async function loadSection<N extends SectionName>(
+  name: N,
+  options: LoadOptions = {},
+): Promise<Config[N]> {
   const schema = z.strictObject({ [name]: sections[name] });
   const tree: MapNode = { ...configTree, fields: new Map([[name, configTree.fields.get(name)!]]) };
   const { config } = await load(schema, tree, options, name === 'tables');
@@ -57,7 +73,10 @@ export function parseConfig(input: ConfigInput): Config {
   const parsed = configSchema.safeParse(input);
   if (parsed.success) return parsed.data;
   const findings = findingsOf(parsed.error.issues, input, configTree);
-  throw new ConfigError(findings.map(({ path, message }) => ({ path: pathText(path), message })), REMEDY);
+  throw new ConfigError(
+    findings.map(({ path, message }) => ({ path: pathText(path), message })),
+    REMEDY,
+  );
 }
 
 const FILE_NAME = 'deltaferry.yaml';
@@ -79,9 +98,17 @@ async function load<T extends z.ZodType>(
   let file = options.file !== undefined || existsSync(own) ? own : null;
   const wanted = async (path: string): Promise<[YamlFile, Record<string, unknown>]> => {
     const yaml = await readYaml(path, labelOf(path, cwd));
-    const kept = Object.entries(yaml.content).filter(([name]) => tree.fields.size > 1 || tree.fields.has(name));
+    const kept = Object.entries(yaml.content).filter(
+      ([name]) => tree.fields.size > 1 || tree.fields.has(name),
+    );
     const around = { env, baseDir: dirname(path) };
-    return [yaml, settle(Object.fromEntries(kept), tree, around, (found) => findings.push(found)) as Record<string, unknown>];
+    return [
+      yaml,
+      settle(Object.fromEntries(kept), tree, around, (found) => findings.push(found)) as Record<
+        string,
+        unknown
+      >,
+    ];
   };
   let [yaml, content]: [YamlFile | undefined, Record<string, unknown>] =
     file === null ? [undefined, {}] : await wanted(file);
@@ -112,7 +139,8 @@ async function load<T extends z.ZodType>(
   const label = file === null ? null : labelOf(file, cwd);
   const sourced = findings.map((finding) => problemOf(finding, assignments, label, yaml));
   const all = [...sourced, ...problems];
-  if (all.length > 0 || !parsed.success) throw new ConfigError(all, remedyOf(findings, mayUseStack, dir, cwd));
+  if (all.length > 0 || !parsed.success)
+    throw new ConfigError(all, remedyOf(findings, mayUseStack, dir, cwd));
   return { config: parsed.data, file, stack: filled.length > 0 ? dir : null, connectionsFromStack: filled };
 }
 
@@ -136,7 +164,9 @@ function stackDirOf(
   const flag = options.overrides?.['stack.dir'];
   const assigned = fromEnv.find(({ path }) => pathText(path) === 'stack.dir')?.value;
   const written = (content['stack'] as { dir?: unknown } | null | undefined)?.dir;
-  const dir = [options.stackDir, flag, assigned, written].find((dir) => typeof dir === 'string' && dir !== '');
+  const dir = [options.stackDir, flag, assigned, written].find(
+    (dir) => typeof dir === 'string' && dir !== '',
+  );
   return resolve(cwd, (dir as string | undefined) ?? '.deltaferry');
 }
 
@@ -164,9 +194,12 @@ function problemOf(
 const CONNECTIONS = ['kafka', 'registry', 'postgres', 'databricks'];
 
 function remedyOf(findings: readonly Finding[], mayUseStack: boolean, dir: string, cwd: string): string {
-  const missing = findings.some(({ path, message }) => CONNECTIONS.includes(String(path[0])) && message.startsWith('required'));
+  const missing = findings.some(
+    ({ path, message }) => CONNECTIONS.includes(String(path[0])) && message.startsWith('required'),
+  );
   if (!missing) return REMEDY;
-  const stack = relative(cwd, dir) === '.deltaferry' ? 'deltaferry stack up' : `deltaferry stack up --dir ${dir}`;
+  const stack =
+    relative(cwd, dir) === '.deltaferry' ? 'deltaferry stack up' : `deltaferry stack up --dir ${dir}`;
   return mayUseStack
     ? `Write the connections in ${FILE_NAME} (docs/CONFIGURATION.md), or start the local stack, which stands in for them: ${stack}`
     : `Write the connections in that file (docs/CONFIGURATION.md); without --config, ./${FILE_NAME} and the running local stack (${stack}) are used.`;
@@ -183,7 +216,8 @@ function unreadableFiles(value: unknown, node: Node, path: Path = []): Finding[]
     accessSync(value, constants.R_OK);
     return [];
   } catch (error) {
-    return [{ path, message: `the file ${value} cannot be read: ${whyUnreadable(error as NodeJS.ErrnoException)}` }];
+    return [
+      { path, message: `the file ${value} cannot be read: ${whyUnreadable(error as NodeJS.ErrnoException)}` },
+    ];
   }
 }
-

@@ -9,7 +9,7 @@ export function nearest(name: string, known: Iterable<string>): string | undefin
       least = distance;
     }
   }
-  return best;
+  return best ?? [...known].find((candidate) => name.length >= 3 && plain(candidate).startsWith(plain(name)));
 }
 
 /** `client_id`, `client-id` and `ClientId` are the same slip of `clientId`. */
@@ -26,7 +26,8 @@ function edits(a: string, b: string): number {
     for (let j = 1; j <= b.length; j++) {
       const replaced = row[j - 1]! + (a[i - 1] === b[j - 1] ? 0 : 1);
       let cost = Math.min(next[j - 1]! + 1, row[j]! + 1, replaced);
-      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1]) cost = Math.min(cost, before[j - 2]! + 1);
+      if (i > 1 && j > 1 && a[i - 1] === b[j - 2] && a[i - 2] === b[j - 1])
+        cost = Math.min(cost, before[j - 2]! + 1);
       next.push(cost);
     }
     before = row;

@@ -43,7 +43,10 @@ export function findingsOf(issues: readonly z.core.$ZodIssue[], raw: unknown, tr
   const found = issues.flatMap((issue): Finding[] => {
     const path = writtenPath(issue.path as Path, raw);
     if (issue.code !== 'unrecognized_keys') return [{ path, message: messageOf(issue, valueAt(raw, path)) }];
-    return issue.keys.map((key) => ({ path: [...path, key], message: `unknown field${suggest(tree, issue.path as Path, key)}` }));
+    return issue.keys.map((key) => ({
+      path: [...path, key],
+      message: `unknown field${suggest(tree, issue.path as Path, key)}`,
+    }));
   });
   return found.filter(({ path }) => !found.some((other) => isInside(path, other.path)));
 }
@@ -63,25 +66,22 @@ const NAMES: Readonly<Record<string, string>> = {
 
 function messageOf(issue: z.core.$ZodIssue, value: unknown): string {
   if (value === undefined && issue.code !== 'custom') return 'required';
-  switch (issue.code) {
-    case 'invalid_type': {
-      const hint = issue.expected === 'string' && isScalar(value) ? ' (put it in quotes)' : '';
-      return `expected ${NAMES[issue.expected] ?? issue.expected}, got ${kindOf(value)}${hint}`;
-    }
-    case 'too_small':
-      return issue.origin === 'number' || issue.origin === 'int' ? `must be at least ${issue.minimum}` : 'must not be empty';
-    case 'too_big':
-      return issue.origin === 'number' || issue.origin === 'int'
-        ? `must be at most ${issue.maximum}`
-        : `must be at most ${issue.maximum} characters long`;
-    case 'invalid_value': {
-      const choices = issue.values.map(String);
-      const slip = typeof value === 'string' ? nearest(value, choices) : undefined;
-      return `must be one of ${choices.join(', ')}${didYouMean(slip)}`;
-    }
-    default:
-      return issue.message;
+  if (issue.code === 'invalid_type') {
+    const hint = issue.expected === 'string' && isScalar(value) ? ' (put it in quotes)' : '';
+    return `expected ${NAMES[issue.expected] ?? issue.expected}, got ${kindOf(value)}${hint}`;
   }
+  if (issue.code === 'too_small')
+    return isNumber(issue.origin) ? `must be at least ${issue.minimum}` : 'must not be empty';
+  if (issue.code === 'too_big')
+    return `must be at most ${issue.maximum}${isNumber(issue.origin) ? '' : ' characters long'}`;
+  if (issue.code !== 'invalid_value') return issue.message;
+  const choices = issue.values.map(String);
+  const slip = typeof value === 'string' ? nearest(value, choices) : undefined;
+  return `must be one of ${choices.join(', ')}${didYouMean(slip)}`;
+}
+
+function isNumber(origin: string): boolean {
+  return origin === 'number' || origin === 'int';
 }
 
 function isScalar(value: unknown): boolean {
@@ -91,17 +91,10 @@ function isScalar(value: unknown): boolean {
 function kindOf(value: unknown): string {
   if (value === null) return 'nothing';
   if (Array.isArray(value)) return 'a list';
-  switch (typeof value) {
-    case 'string':
-      return 'text';
-    case 'object':
-      return 'a map';
-    case 'boolean':
-      return 'true or false';
-    default:
-      return `a ${typeof value}`;
-  }
+  return KINDS[typeof value] ?? `a ${typeof value}`;
 }
+
+const KINDS: Readonly<Record<string, string>> = { string: 'text', object: 'a map', boolean: 'true or false' };
 
 /** Looks among the fields of the same map first, then for a field of that name anywhere. */
 function suggest(tree: MapNode, path: Path, key: string): string {

@@ -11,7 +11,8 @@ type Context = z.core.$RefinementCtx<unknown>;
 export function tableRules(table: unknown, context: Context): void {
   const columns = listAt(table, 'columns');
   const names = columns.map((column) => textAt(column, 'name'));
-  for (const [at, name] of duplicates(names)) problem(context, ['columns', at, 'name'], `a second column "${name}"`);
+  for (const [at, name] of duplicates(names))
+    problem(context, ['columns', at, 'name'], `a second column "${name}"`);
 
   const key = listAt(table, 'key').map((name) => (typeof name === 'string' ? name : undefined));
   for (const [at, name] of duplicates(key)) problem(context, ['key', at], `"${name}" is in the key twice`);
@@ -24,7 +25,11 @@ export function tableRules(table: unknown, context: Context): void {
     } else {
       const type = textAt(valueAt(column, 'type'), 'name');
       if (type !== undefined && !keyTypes.includes(type))
-        problem(context, ['key', at], `"${name}" is ${type}, and a key column must be one of ${keyTypes.join(', ')}`);
+        problem(
+          context,
+          ['key', at],
+          `"${name}" is ${type}, and a key column must be one of ${keyTypes.join(', ')}`,
+        );
     }
   }
 
@@ -34,7 +39,11 @@ export function tableRules(table: unknown, context: Context): void {
   const own = fields.map((field) => textAt(target, field));
   for (const [at, name] of own.entries())
     if (name !== undefined && names.includes(name))
-      problem(context, ['postgres', fields[at]!], `"${name}" is among the columns; the history needs it for itself`);
+      problem(
+        context,
+        ['postgres', fields[at]!],
+        `"${name}" is among the columns; the history needs it for itself`,
+      );
   for (const [at, name] of duplicates(own))
     problem(context, ['postgres', fields[at]!], `"${name}" is the name of another column of the history`);
 }
@@ -52,7 +61,8 @@ export function tablesRules(tables: unknown, context: Context): void {
   unique(['delta', 'table'], (table) => textAt(valueAt(table, 'delta'), 'table'));
   for (const [at, topic] of topics.entries()) {
     const other = topics.findIndex((other) => topic !== undefined && topic === `${other}.dead-letters`);
-    if (other >= 0) problem(context, [at, 'topic'], `"${topic}" is the dead-letter topic of tables[${other}]`);
+    if (other >= 0)
+      problem(context, [at, 'topic'], `"${topic}" is the dead-letter topic of tables[${other}]`);
   }
 }
 
@@ -86,7 +96,11 @@ export function pollingRules(polling: unknown, context: Context): void {
 export function configRules(config: unknown, context: Context): void {
   const postgres = textAt(valueAt(config, 'postgres'), 'id');
   if (postgres !== undefined && postgres === textAt(valueAt(config, 'databricks'), 'id'))
-    problem(context, ['postgres', 'id'], `databricks.id is "${postgres}" too; every system needs an id of its own`);
+    problem(
+      context,
+      ['postgres', 'id'],
+      `databricks.id is "${postgres}" too; every system needs an id of its own`,
+    );
   const positions = textAt(valueAt(config, 'topics'), 'positions');
   const clash = listAt(config, 'tables').findIndex((table) => {
     const topic = topicOf(table);

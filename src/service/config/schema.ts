@@ -16,10 +16,14 @@ const DAY_MS = 24 * 60 * 60 * 1000;
 
 /** A list that may be written as one text with commas, as environment variables have to. */
 const listOf = (item: z.ZodString) =>
-  z.preprocess((value) => (typeof value === 'string' ? value.split(',').map((part) => part.trim()) : value), z.array(item).min(1));
+  z.preprocess(
+    (value) => (typeof value === 'string' ? value.split(',').map((part) => part.trim()) : value),
+    z.array(item).min(1),
+  );
 
 const secret = (description: string) => noted(text(), description, { secret: 'whole' });
-const optionalSecret = (description: string) => noted(text().exactOptional(), description, { secret: 'whole' });
+const optionalSecret = (description: string) =>
+  noted(text().exactOptional(), description, { secret: 'whole' });
 const pemFile = (description: string) => noted(text().exactOptional(), description, { file: true });
 
 function tls(of: string) {
@@ -36,11 +40,14 @@ function tls(of: string) {
       { defaultText: '`true`' },
     ),
   });
-  return fields.superRefine(tlsRules, always).prefault({}).transform(({ enabled, rejectUnauthorized, ...files }) => ({
-    enabled: enabled ?? (rejectUnauthorized !== undefined || Object.keys(files).length > 0),
-    rejectUnauthorized: rejectUnauthorized ?? true,
-    ...files,
-  }));
+  return fields
+    .superRefine(tlsRules, always)
+    .prefault({})
+    .transform(({ enabled, rejectUnauthorized, ...files }) => ({
+      enabled: enabled ?? (rejectUnauthorized !== undefined || Object.keys(files).length > 0),
+      rejectUnauthorized: rejectUnauthorized ?? true,
+      ...files,
+    }));
 }
 
 const httpUrl = text().refine(
@@ -48,7 +55,10 @@ const httpUrl = text().refine(
     const url = URL.canParse(value) ? new URL(value) : undefined;
     return url !== undefined && /^https?:$/.test(url.protocol) && url.username === '' && url.password === '';
   },
-  { error: 'must be an http:// or https:// URL without a user name or password (they belong in registry.auth)' },
+  {
+    error:
+      'must be an http:// or https:// URL without a user name or password (they belong in registry.auth)',
+  },
 );
 
 const postgresUrl = text().refine(
@@ -88,7 +98,10 @@ const registry = z.strictObject({
   url: noted(httpUrl, 'Schema registry with the Confluent API.', { example: 'https://registry.example.com' }),
   auth: noted(
     z
-      .strictObject({ username: noted(text(), 'User name, or API key.'), password: secret('Password, or API secret.') })
+      .strictObject({
+        username: noted(text(), 'User name, or API key.'),
+        password: secret('Password, or API secret.'),
+      })
       .exactOptional(),
     'Basic authentication.',
   ),
@@ -101,10 +114,14 @@ const postgres = z.strictObject({
     originId.default('postgres'),
     'Origin id: names this database in every change made there and in its consumer group. Two databases never share one.',
   ),
-  url: noted(postgresUrl, 'Connection URL. The service holds a lock per table on a direct connection: no transaction pooler in between.', {
-    secret: 'url',
-    example: 'postgres://deltaferry:${POSTGRES_PASSWORD}@db.example.com:5432/hr',
-  }),
+  url: noted(
+    postgresUrl,
+    'Connection URL. The service holds a lock per table on a direct connection: no transaction pooler in between.',
+    {
+      secret: 'url',
+      example: 'postgres://deltaferry:${POSTGRES_PASSWORD}@db.example.com:5432/hr',
+    },
+  ),
   tls: noted(tls('Postgres'), 'Transport security.'),
 });
 
@@ -116,9 +133,13 @@ const databricks = z.strictObject({
     { example: 'adb-1234567890123456.7.azuredatabricks.net' },
   ),
   port: noted(count(1, 65_535).default(443), 'HTTPS port.'),
-  path: noted(z.string().regex(/^\//, { error: 'must begin with /' }), 'HTTP path of the SQL warehouse or cluster.', {
-    example: '/sql/1.0/warehouses/abcdef1234567890',
-  }),
+  path: noted(
+    z.string().regex(/^\//, { error: 'must begin with /' }),
+    'HTTP path of the SQL warehouse or cluster.',
+    {
+      example: '/sql/1.0/warehouses/abcdef1234567890',
+    },
+  ),
   token: optionalSecret('Personal access token.'),
   oauth: noted(
     z
@@ -134,14 +155,26 @@ const databricks = z.strictObject({
 
 const topics = z.strictObject({
   positions: noted(
-    z.string().regex(/^[A-Za-z0-9._-]{1,249}$/, { error: 'must be a topic name: letters, digits, . _ -' }).default('deltaferry.positions'),
+    z
+      .string()
+      .regex(/^[A-Za-z0-9._-]{1,249}$/, { error: 'must be a topic name: letters, digits, . _ -' })
+      .default('deltaferry.positions'),
     'Compacted topic of the producers’ positions. Two deployments on one Kafka need one each.',
   ),
   retentionMs: noted(
-    z.int().min(60_000).default(7 * DAY_MS),
+    z
+      .int()
+      .min(60_000)
+      .default(7 * DAY_MS),
     'How long `setup` lets changes stay on a topic that it creates, milliseconds. Late changes older than this cannot be replayed.',
   ),
-  deadLetterRetentionMs: noted(z.int().min(60_000).default(30 * DAY_MS), 'The same for dead letters.'),
+  deadLetterRetentionMs: noted(
+    z
+      .int()
+      .min(60_000)
+      .default(30 * DAY_MS),
+    'The same for dead letters.',
+  ),
 });
 
 const batching = z.strictObject({
@@ -149,17 +182,26 @@ const batching = z.strictObject({
     count(1, 100_000).default(8000),
     'Most changes that a producer sends in one Kafka transaction. More is faster under load and takes memory.',
   ),
-  maxBatchChanges: noted(count(1, 100_000).default(5000), 'Most changes that a sink applies in one database transaction.'),
+  maxBatchChanges: noted(
+    count(1, 100_000).default(5000),
+    'Most changes that a sink applies in one database transaction.',
+  ),
   maxBytesPerPartition: noted(
     count(1024, 64 * 1024 * 1024).default(262_144),
     'Most bytes fetched of one partition at a time. Compressed batches grow in memory: raise with care.',
   ),
-  partitionsConcurrently: noted(count(1, 256).default(4), 'Partitions applied side by side, a database connection each.'),
+  partitionsConcurrently: noted(
+    count(1, 256).default(4),
+    'Partitions applied side by side, a database connection each.',
+  ),
 });
 
 const polling = z.strictObject({
   minMs: noted(milliseconds(0).default(5), 'Pause between two looks at a source under load.'),
-  maxMs: noted(milliseconds(1).default(200), 'The same when nothing happens; it is part of the latency of the next change.'),
+  maxMs: noted(
+    milliseconds(1).default(200),
+    'The same when nothing happens; it is part of the latency of the next change.',
+  ),
   historyLimit: noted(
     count(2, 10_000).default(100),
     'Most Delta commits read from the table’s history at once; a longer backlog is read in several steps.',
@@ -179,7 +221,10 @@ const delivery = z.strictObject({
     milliseconds(500).default(30_000),
     'How long a silent consumer keeps its partitions. Lower recovers faster from a killed process, higher bears longer pauses.',
   ),
-  stoppedRetryMs: noted(milliseconds(1).default(30_000), 'How often a stopped table or partition is tried again.'),
+  stoppedRetryMs: noted(
+    milliseconds(1).default(30_000),
+    'How often a stopped table or partition is tried again.',
+  ),
   drainTimeoutMs: noted(
     milliseconds(1).default(25_000),
     'How long work in hand may take after SIGTERM. Keep it under the orchestrator’s grace period (Kubernetes: 30 s).',
@@ -193,28 +238,48 @@ const http = z.strictObject({
 });
 
 const log = z.strictObject({
-  level: noted(z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'), 'The least severe lines to write.'),
-  format: noted(z.enum(['auto', 'json', 'pretty']).default('auto'), '`auto`: readable on a terminal, JSON lines otherwise.'),
+  level: noted(
+    z.enum(['trace', 'debug', 'info', 'warn', 'error', 'silent']).default('info'),
+    'The least severe lines to write.',
+  ),
+  format: noted(
+    z.enum(['auto', 'json', 'pretty']).default('auto'),
+    '`auto`: readable on a terminal, JSON lines otherwise.',
+  ),
 });
 
 const stack = z.strictObject({
-  dir: noted(text().default('.deltaferry'), 'Folder of the local stack (`deltaferry stack`).', { folder: true }),
+  dir: noted(text().default('.deltaferry'), 'Folder of the local stack (`deltaferry stack`).', {
+    folder: true,
+  }),
 });
 
 /** Sections by name; a command that needs one only validates that one. */
 export const sections = {
   kafka: noted(kafka.prefault({} as never), 'The brokers that carry the changes.'),
   registry: noted(registry.superRefine(registryRules, always).prefault({} as never), 'The schema registry.'),
-  postgres: noted(postgres.prefault({} as never), 'The Postgres database with the history tables and the control schema `deltaferry`.'),
-  databricks: noted(databricks.superRefine(databricksRules, always).prefault({} as never), 'The Databricks workspace with the Delta tables. One of `token` and `oauth`.'),
-  tables: noted(z.array(tableSchema).min(1).superRefine(tablesRules, always), 'The tables that are kept in step.'),
+  postgres: noted(
+    postgres.prefault({} as never),
+    'The Postgres database with the history tables and the control schema `deltaferry`.',
+  ),
+  databricks: noted(
+    databricks.superRefine(databricksRules, always).prefault({} as never),
+    'The Databricks workspace with the Delta tables. One of `token` and `oauth`.',
+  ),
+  tables: noted(
+    z.array(tableSchema).min(1).superRefine(tablesRules, always),
+    'The tables that are kept in step.',
+  ),
   topics: noted(topics.prefault({}), 'What the topics have in common.'),
   batching: noted(batching.prefault({}), 'How much is done at once.'),
   polling: noted(polling.superRefine(pollingRules, always).prefault({}), 'How often the sources are asked.'),
   delivery: noted(delivery.prefault({}), 'How failures and hand-overs are treated.'),
   http: noted(http.prefault({}), 'Metrics and health.'),
   log: noted(log.prefault({}), 'Log lines, on standard error.'),
-  stack: noted(stack.prefault({}), 'The local stack, whose endpoints stand in for connections that are not configured.'),
+  stack: noted(
+    stack.prefault({}),
+    'The local stack, whose endpoints stand in for connections that are not configured.',
+  ),
 };
 
 export type SectionName = keyof typeof sections;

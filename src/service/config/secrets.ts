@@ -14,7 +14,12 @@ export interface Surroundings {
  * A file's content with `${VAR}` and `${VAR:-default}` replaced, `{file: path}` secrets read and
  * paths made absolute. What cannot be resolved is reported and left as it was written.
  */
-export function settle(content: unknown, tree: Node, around: Surroundings, report: (finding: Finding) => void): unknown {
+export function settle(
+  content: unknown,
+  tree: Node,
+  around: Surroundings,
+  report: (finding: Finding) => void,
+): unknown {
   return settleAt(content, tree, [], around, report);
 }
 
@@ -27,7 +32,9 @@ function settleAt(
 ): unknown {
   if (typeof value === 'string') {
     const text = substitute(value, around.env, (message) => report({ path, message }));
-    return text === value ? place(value, node, around.baseDir) : place(typed(text, node), node, around.baseDir);
+    return text === value
+      ? place(value, node, around.baseDir)
+      : place(typed(text, node), node, around.baseDir);
   }
   if (Array.isArray(value))
     return value.map((item, at) =>
@@ -51,7 +58,11 @@ export function typed(text: string, node: Node | undefined): string | number | b
 }
 
 /** Makes a path absolute; anything else is left alone. */
-export function place(value: string | number | boolean, node: Node | undefined, baseDir: string): typeof value {
+export function place(
+  value: string | number | boolean,
+  node: Node | undefined,
+  baseDir: string,
+): typeof value {
   const isPath = node?.note.file === true || node?.note.folder === true;
   return isPath && typeof value === 'string' && value !== '' ? resolve(baseDir, value) : value;
 }
@@ -70,7 +81,10 @@ export function readSecret(
   try {
     return readFileSync(resolve(baseDir, file), 'utf8').replace(/\r?\n$/, '');
   } catch (error) {
-    report({ path, message: `the file ${file} cannot be read: ${whyUnreadable(error as NodeJS.ErrnoException)}` });
+    report({
+      path,
+      message: `the file ${file} cannot be read: ${whyUnreadable(error as NodeJS.ErrnoException)}`,
+    });
     return undefined;
   }
 }
@@ -82,7 +96,9 @@ function substitute(text: string, env: Surroundings['env'], report: (message: st
   return text.replaceAll(PLACEHOLDER, (whole, name?: string, fallback?: string, instead?: string) => {
     if (whole === '$${') return '${';
     if (name === undefined) {
-      report('${ must begin ${VARIABLE} or ${VARIABLE:-default}; write $${ for the two characters themselves');
+      report(
+        '${ must begin ${VARIABLE} or ${VARIABLE:-default}; write $${ for the two characters themselves',
+      );
       return whole;
     }
     const value = env[name];

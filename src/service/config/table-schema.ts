@@ -2,22 +2,43 @@ import { z } from 'zod';
 import { parseColumnType } from '../../change/types.ts';
 import type { ColumnType, TableMapping } from '../../change/table.ts';
 import { noted } from './fields.ts';
-import { tableRules } from './rules.ts';
+import { nearest } from './nearest.ts';
+import { didYouMean, tableRules } from './rules.ts';
 
 const name = (most: number) => z.string().min(1).max(most);
+
+/** Names to suggest; a spelling that is refused for a reason says that reason. */
+const TYPE_NAMES: readonly ColumnType['name'][] = [
+  'boolean',
+  'smallint',
+  'integer',
+  'bigint',
+  'numeric',
+  'double precision',
+  'text',
+  'varchar',
+  'timestamp',
+  'timestamptz',
+  'uuid',
+  'bytea',
+  'jsonb',
+];
 
 const typeText = z.string().transform((text, context): ColumnType => {
   try {
     return parseColumnType(text);
   } catch (error) {
-    context.addIssue({ code: 'custom', message: (error as Error).message });
+    const slip = nearest(text.split('(')[0]!, TYPE_NAMES);
+    context.addIssue({ code: 'custom', message: `${(error as Error).message}${didYouMean(slip)}` });
     return z.NEVER;
   }
 });
 
 const columnSchema = z.strictObject({
   name: noted(name(63), 'Name of the column in both tables.'),
-  type: noted(typeText, 'Its type as Postgres names it; docs/TYPES.md lists them.', { example: 'numeric(12,2)' }),
+  type: noted(typeText, 'Its type as Postgres names it; docs/TYPES.md lists them.', {
+    example: 'numeric(12,2)',
+  }),
 });
 
 /** `{emp_id: bigint}` is short for `[{name: emp_id, type: bigint}]`. */
@@ -28,7 +49,9 @@ function columnList(value: unknown): unknown {
 
 const fields = z.strictObject({
   name: noted(
-    z.string().regex(/^[A-Za-z_][\w-]{0,99}$/, { error: 'must begin with a letter and hold only letters, digits, - and _' }),
+    z.string().regex(/^[A-Za-z_][\w-]{0,99}$/, {
+      error: 'must begin with a letter and hold only letters, digits, - and _',
+    }),
     'What the table is called here: in topics, positions, metrics and commands.',
     { example: 'employees' },
   ),
@@ -57,7 +80,10 @@ const fields = z.strictObject({
     z
       .strictObject({
         table: noted(
-          z.string().regex(/^[^.\s]{1,63}(\.[^.\s]{1,63})?$/, { error: 'must be table or schema.table' }).exactOptional(),
+          z
+            .string()
+            .regex(/^[^.\s]{1,63}(\.[^.\s]{1,63})?$/, { error: 'must be table or schema.table' })
+            .exactOptional(),
           'Table in Postgres.',
           { defaultText: '`public.<name>`' },
         ),
@@ -78,7 +104,9 @@ const fields = z.strictObject({
         table: noted(
           z
             .string()
-            .regex(/^[^.\s]{1,255}(\.[^.\s]{1,255}){1,2}$/, { error: 'must be schema.table or catalog.schema.table' })
+            .regex(/^[^.\s]{1,255}(\.[^.\s]{1,255}){1,2}$/, {
+              error: 'must be schema.table or catalog.schema.table',
+            })
             .exactOptional(),
           'Table in Databricks, with `delta.enableChangeDataFeed = true`.',
           { defaultText: '`default.<name>`' },

@@ -1,5 +1,14 @@
 import { readFile } from 'node:fs/promises';
-import { LineCounter, isAlias, isMap, isScalar, isSeq, parseDocument, type Document, type ErrorCode } from 'yaml';
+import {
+  LineCounter,
+  isAlias,
+  isMap,
+  isScalar,
+  isSeq,
+  parseDocument,
+  type Document,
+  type ErrorCode,
+} from 'yaml';
 import { ConfigError } from './problems.ts';
 import type { Path } from './fields.ts';
 
@@ -20,26 +29,31 @@ export async function readYaml(file: string, label: string): Promise<YamlFile> {
   });
   const lines = new LineCounter();
   const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, merge: true });
-  const faults = [...document.errors, ...document.warnings];
-  if (faults.length > 0)
-    throw syntaxError(label, faults.map(({ code, pos }) => [lines.linePos(pos[0]).line, FAULTS[code]]));
+  // The first fault only: those after it are mostly its consequences.
+  const fault = document.errors[0] ?? document.warnings[0];
+  if (fault !== undefined) {
+    const { line } = lines.linePos(fault.pos[0]);
+    const flow = /[{[].*\$\{/.test(text.split('\n')[line - 1] ?? '');
+    throw syntaxError(
+      label,
+      line,
+      FAULTS[fault.code] + (flow ? '; inside { } and [ ], put ${VARIABLE} in quotes' : ''),
+    );
+  }
   const content = contentOf(document, label);
   return { content, lineOf: (path) => lineOf(document, lines, path) };
 }
 
 export function whyUnreadable(error: NodeJS.ErrnoException): string {
-  switch (error.code) {
-    case 'ENOENT':
-      return 'there is no such file';
-    case 'EACCES':
-    case 'EPERM':
-      return 'permission denied';
-    case 'EISDIR':
-      return 'it is a folder';
-    default:
-      return error.code ?? 'it is not a readable file';
-  }
+  return REASONS[error.code ?? ''] ?? `it is not a readable file (${error.code ?? error.name})`;
 }
+
+const REASONS: Readonly<Record<string, string>> = {
+  ENOENT: 'there is no such file',
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EISDIR: 'it is a folder',
+};
 
 const FAULTS: Record<ErrorCode, string> = {
   ALIAS_PROPS: 'an alias (*) cannot have an anchor or a tag; put text that begins with * in quotes',
@@ -67,11 +81,8 @@ const FAULTS: Record<ErrorCode, string> = {
   UNEXPECTED_TOKEN: 'something here does not belong: a character too many, or a missing quote',
 };
 
-function syntaxError(label: string, faults: readonly (readonly [number, string])[]): ConfigError {
-  return new ConfigError(
-    faults.map(([line, message]) => ({ path: `${label}:${line}`, message })),
-    'Correct the YAML at the named line.',
-  );
+function syntaxError(label: string, line: number, message: string): ConfigError {
+  return new ConfigError([{ path: `${label}:${line}`, message }], 'Correct the YAML at the named line.');
 }
 
 function contentOf(document: Document.Parsed, label: string): Record<string, unknown> {
@@ -79,11 +90,11 @@ function contentOf(document: Document.Parsed, label: string): Record<string, unk
   try {
     content = document.toJS({ maxAliasCount: 100 });
   } catch {
-    throw syntaxError(label, [[1, 'an alias (*) has no anchor (&); put text that begins with * in quotes']]);
+    throw syntaxError(label, 1, 'an alias (*) has no anchor (&); put text that begins with * in quotes');
   }
   if (content === null || content === undefined) return {};
   if (typeof content !== 'object' || Array.isArray(content))
-    throw syntaxError(label, [[1, 'the file must hold sections, as `kafka:` on a line of its own']]);
+    throw syntaxError(label, 1, 'the file must hold sections, as `kafka:` on a line of its own');
   return content as Record<string, unknown>;
 }
 

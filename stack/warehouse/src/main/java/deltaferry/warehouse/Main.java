@@ -12,6 +12,9 @@ import java.util.concurrent.TimeUnit;
 import java.util.stream.Stream;
 import javax.net.ssl.SSLContext;
 import org.apache.spark.sql.SparkSession;
+import org.apache.spark.util.ShutdownHookManager;
+import scala.runtime.AbstractFunction0;
+import scala.runtime.BoxedUnit;
 
 /**
  * A local stand-in for a Databricks SQL warehouse: Spark and Delta behind the Databricks dialect of HiveServer2
@@ -49,16 +52,27 @@ public final class Main {
     StatementRunner runner = new StatementRunner(pool, timer);
     ThriftService service = new ThriftService(root, sessions, runner, new Dialect(volumes, url), results);
 
-    // Spark stops itself in a hook of its own; this one only ends the waiting of statements and clients.
-    Runtime.getRuntime()
-        .addShutdownHook(
-            new Thread(
-                () -> {
-                  sessions.closeAll();
-                  frontEnd.stop();
-                }));
+    stopBeforeSpark(frontEnd, sessions);
     frontEnd.serve(service, volumes);
     System.out.println("READY " + url);
+  }
+
+  /**
+   * At the end clients must lose their connection, which they take for an outage, before Spark's own hook makes
+   * their statements fail, which they would take for an answer.
+   */
+  private static void stopBeforeSpark(HttpsFrontEnd frontEnd, Sessions sessions) {
+    int first = ShutdownHookManager.SPARK_CONTEXT_SHUTDOWN_PRIORITY() + 1;
+    ShutdownHookManager.addShutdownHook(
+        first,
+        new AbstractFunction0<>() {
+          @Override
+          public BoxedUnit apply() {
+            frontEnd.stop();
+            sessions.closeAll();
+            return BoxedUnit.UNIT;
+          }
+        });
   }
 
   /** Results do not outlive the process that wrote them. */

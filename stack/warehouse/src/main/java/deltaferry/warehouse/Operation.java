@@ -21,6 +21,9 @@ final class Operation {
     }
   }
 
+  /** SQL's "processing was canceled as requested". */
+  private static final String TIMEOUT = "57014";
+
   final Handle handle = Handle.create();
   final Session session;
   final ResultStore store;
@@ -59,7 +62,7 @@ final class Operation {
   void stop(State why) {
     synchronized (this) {
       if (state != State.RUNNING) return;
-      if (why == State.TIMED_OUT) failure = new Failure("Query exceeded the statement timeout", "57KD0");
+      if (why == State.TIMED_OUT) failure = new Failure("The statement timed out", TIMEOUT);
       settle(why);
       if (runner != null) runner.interrupt();
     }

@@ -1,0 +1,101 @@
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import pg from 'pg';
+import { openDatabricks } from '../src/connections/databricks/client.ts';
+import { databricksOptions } from '../src/service/connect.ts';
+import { loadConfig } from '../src/service/config/load.ts';
+import type { Config } from '../src/service/config/schema.ts';
+import { runSetup } from '../src/service/wire-setup.ts';
+import { startStack, stopStack } from '../src/stack/stack.ts';
+import { until } from '../test/support/until.ts';
+
+/** A stack of its own, one table, and connections to measure with that are not the service's. */
+export interface Site {
+  readonly configFile: string;
+  readonly config: Config;
+  readonly postgres: pg.Client;
+  readonly warehouse: Awaited<ReturnType<typeof openDatabricks>>;
+  close(): Promise<void>;
+}
+
+const DIR = resolve('.deltaferry/bench');
+
+/** `tables` are created in Delta by the caller; here each gets a name of its own, so that sections do not mix. */
+export async function openSite(table: string): Promise<Site> {
+  await startStack({ dir: DIR, ownerPid: process.pid });
+  mkdirSync(DIR, { recursive: true });
+  const configFile = join(DIR, `${table}.yaml`);
+  writeFileSync(
+    configFile,
+    `tables:
+  - name: ${table}
+    key: emp_id
+    columns: { emp_id: bigint, name: text, salary: 'numeric(12,2)' }
+stack: { dir: ${JSON.stringify(DIR)} }
+`,
+  );
+  const config = await loadConfig({ file: configFile, stackDir: DIR });
+  const postgres = new pg.Client({ connectionString: stackPostgresUrl() });
+  await postgres.connect();
+  const warehouse = await openDatabricks(databricksOptions(config));
+  return {
+    configFile,
+    config,
+    postgres,
+    warehouse,
+    close: async () => {
+      await postgres.end();
+      await warehouse.close();
+    },
+  };
+}
+
+export async function closeStack(): Promise<void> {
+  await stopStack({ dir: DIR, wipe: true });
+}
+
+export async function createDeltaTable(site: Site, rows: number): Promise<void> {
+  const table = site.config.tables[0]!.delta.table;
+  await site.warehouse.query(
+    `CREATE TABLE ${table} (emp_id BIGINT, name STRING, salary DECIMAL(12,2)) USING DELTA
+     TBLPROPERTIES (delta.enableChangeDataFeed = true, delta.enableInCommitTimestamps = true)`,
+  );
+  if (rows > 0)
+    await site.warehouse.query(
+      `INSERT INTO ${table} SELECT id, concat('Employee ', id), CAST(50000 + id % 1000 AS DECIMAL(12,2)) FROM range(${rows})`,
+    );
+  await runSetup(site.config);
+}
+
+/** `_commit_timestamp` of the newest commit in microseconds, and its version. */
+export async function newestCommit(site: Site): Promise<{ version: number; micros: number }> {
+  const [row] = (await site.warehouse.query(
+    `SELECT CAST(max(version) AS STRING) AS version, CAST(unix_micros(max_by(timestamp, version)) AS STRING) AS micros
+     FROM (DESCRIBE HISTORY ${site.config.tables[0]!.delta.table} LIMIT 1)`,
+  )) as { version: string; micros: string }[];
+  return { version: Number(row!.version), micros: Number(row!.micros) };
+}
+
+export const historyTable = (site: Site): string =>
+  site.config.tables[0]!.postgres.table
+    .split('.')
+    .map((part) => pg.escapeIdentifier(part))
+    .join('.');
+
+/** Waits until so many current versions are visible to a connection that is not the service's. */
+export async function untilVisible(site: Site, condition: string, rows: number, timeoutMs = 600_000): Promise<void> {
+  await until(
+    `${rows} rows with ${condition}`,
+    async () => {
+      const { rows: found } = await site.postgres.query<{ n: string }>(
+        `SELECT count(*) AS n FROM ${historyTable(site)} WHERE ${condition}`,
+      );
+      return Number(found[0]!.n) >= rows;
+    },
+    { timeoutMs, everyMs: 25 },
+  );
+}
+
+function stackPostgresUrl(): string {
+  return (JSON.parse(readFileSync(join(DIR, 'stack.json'), 'utf8')) as { postgres: { url: string } }).postgres.url;
+}

@@ -1,0 +1,46 @@
+import { resolve } from 'node:path';
+import { printJson, type AddCommand, type Context, type ExitCode } from '../context.ts';
+import { plain, type OutputOptions } from '../options.ts';
+import { createProgress } from '../progress.ts';
+
+interface Options extends OutputOptions {
+  readonly input?: string;
+  readonly keep?: boolean;
+  readonly dir: string;
+}
+
+/** `deltaferry demo [--input file] [--keep]` */
+export const demoCommand: AddCommand = (program, context, exit) => {
+  plain(program.command('demo'), [
+    'deltaferry demo',
+    'deltaferry demo --input employee-history.csv    columns emp_id,name,salary,from_date,to_date',
+    'deltaferry demo --keep                          leave the stack up, to look at each part',
+  ])
+    .summary('the main job on real input, verified')
+    .description(
+      'Replays an employee history as Delta commits through a stack of its own, and proves the Postgres history equal, version by version.',
+    )
+    .option('--input <file>', 'CSV file to replay; a generated history of the same shape by default')
+    .option('--keep', 'leave the stack up, and say how to look at each part')
+    .option('--dir <dir>', 'folder of the demo’s own stack, wiped at the start', '.deltaferry/demo')
+    .action(async (options: Options) => exit(await demo(options, context)));
+};
+
+async function demo(options: Options, context: Context): Promise<ExitCode> {
+  const [{ runDemo }, { createLogger }] = await Promise.all([
+    import('../../demo/demo.ts'),
+    import('../../service/logger.ts'),
+  ]);
+  const report = createProgress(options.json === true ? context.stderr : context.stdout);
+  const verified = await runDemo({
+    ...(options.input === undefined ? {} : { input: resolve(context.cwd, options.input) }),
+    keep: options.keep === true,
+    dir: resolve(context.cwd, options.dir),
+    report,
+    // What goes wrong is told at once; the rest is the report's.
+    logger: createLogger({ level: 'error', format: 'auto' }),
+    signal: context.interruptible(),
+  }).finally(() => report.end());
+  if (options.json === true) printJson(context, { verified: verified === 0 });
+  return verified;
+}

@@ -1,0 +1,67 @@
+import { UsageError } from '../../errors.ts';
+import type { Role } from '../../service/run.ts';
+import { printJson, type AddCommand, type Context } from '../context.ts';
+import { connecting, loadOptions, shared, type SharedOptions } from '../options.ts';
+
+interface Options extends SharedOptions {
+  readonly only?: string;
+  readonly httpPort?: string;
+  readonly logLevel?: string;
+  readonly logFormat?: string;
+}
+
+/** `deltaferry run [--only roles]` */
+export const runCommand: AddCommand = (program, context) => {
+  connecting(
+    shared(program.command('run'), [
+      'deltaferry run',
+      'deltaferry run --only postgres-history       more of these apply more partitions at once',
+      'deltaferry run --config production.yaml --log-format json --http-port 9464',
+    ]),
+  )
+    .summary('keep the tables in step until stopped')
+    .description(
+      'Keeps the tables in step until stopped. SIGTERM or Ctrl-C finishes what is in hand; a second one stops at once.',
+    )
+    .option(
+      '--only <roles>',
+      'roles of this process, separated by commas: delta-feed, postgres-history (default: all)',
+    )
+    .option('--http-port <port>', 'port of /metrics, /livez and /readyz; 0: any (sets http.port)')
+    .option('--log-level <level>', 'trace, debug, info, warn, error or silent (sets log.level)')
+    .option('--log-format <format>', 'auto, json or pretty (sets log.format)')
+    .action((options: Options) => run(options, context));
+};
+
+async function run(options: Options, context: Context): Promise<void> {
+  const [{ loadConfig }, { createLogger }, { ROLES, runService }] = await Promise.all([
+    import('../../service/config/load.ts'),
+    import('../../service/logger.ts'),
+    import('../../service/run.ts'),
+  ]);
+  const roles = await rolesOf(options.only, ROLES);
+  const dedicated = {
+    'http.port': options.httpPort,
+    'log.level': options.logLevel,
+    'log.format': options.logFormat,
+  };
+  const config = await loadConfig(loadOptions(options, context, dedicated));
+  await runService({ config, roles, logger: createLogger(config.log), signal: context.interruptible() });
+  if (options.json === true) printJson(context, { stopped: true, roles });
+}
+
+async function rolesOf(only: string | undefined, known: readonly Role[]): Promise<readonly Role[]> {
+  if (only === undefined) return known;
+  const names = only.split(',').map((name) => name.trim());
+  const unknown = names.find((name) => !(known as readonly string[]).includes(name));
+  if (unknown === undefined) return known.filter((role) => names.includes(role));
+  const [{ nearest }, { didYouMean }] = await Promise.all([
+    import('../../service/config/nearest.ts'),
+    import('../../service/config/rules.ts'),
+  ]);
+  throw new UsageError({
+    code: 'ROLE_UNKNOWN',
+    message: `--only: there is no role "${unknown}"${didYouMean(nearest(unknown, known))}`,
+    remedy: `Name one or more of: ${known.join(', ')}.`,
+  });
+}

@@ -1,0 +1,78 @@
+import { CommanderError } from 'commander';
+import { remedyFor } from '../error-policy.ts';
+import { DeltaferryError, describeError } from '../errors.ts';
+import { printJson, type Context, type ExitCode } from './context.ts';
+
+interface Failure {
+  readonly exitCode: ExitCode;
+  readonly code: string;
+  readonly message: string;
+  readonly remedy: string;
+  /** Of a configuration: every problem by itself. */
+  readonly problems?: unknown;
+  readonly stack?: string;
+}
+
+/** Says what went wrong and what to do; answers the exit code. */
+export function reportFailure(error: unknown, args: readonly string[], context: Context): ExitCode {
+  const failure = failureOf(error, args);
+  const { exitCode, code, message, remedy, problems, stack } = failure;
+  const debug = isGiven('--debug', args);
+  if (isGiven('--json', args))
+    printJson(context, {
+      error: {
+        code,
+        message,
+        remedy,
+        ...(problems === undefined ? {} : { problems }),
+        ...(debug ? { stack } : {}),
+      },
+    });
+  else {
+    context.stderr.write(`error: ${message}\n→ ${remedy}\n  code: ${code}\n`);
+    if (debug && stack !== undefined) context.stderr.write(`${stack}\n`);
+  }
+  return exitCode;
+}
+
+const UNEXPECTED = 'This is not an error we foresaw: run it again with --debug and report what it prints.';
+
+function failureOf(error: unknown, args: readonly string[]): Failure {
+  if (error instanceof CommanderError) return usageFailure(error, args);
+  const stack = error instanceof Error && error.stack !== undefined ? { stack: stackOf(error) } : {};
+  if (!(error instanceof DeltaferryError))
+    return { exitCode: 1, code: 'UNEXPECTED', message: describeError(error), remedy: UNEXPECTED, ...stack };
+  const { problems } = error as { problems?: unknown };
+  return {
+    exitCode: error.kind === 'usage' ? 2 : 1,
+    code: error.code,
+    message: error.kind === 'usage' ? error.message : describeError(error),
+    remedy: remedyFor(error),
+    ...(problems === undefined ? {} : { problems }),
+    ...stack,
+  };
+}
+
+/** Commander's own: `error: unknown option '--onyl'\n(Did you mean --only?)` */
+function usageFailure(error: CommanderError, args: readonly string[]): Failure {
+  const message = error.message.replace(/^error: /, '').replace(/\n\((Did you mean .*)\)$/, '; $1');
+  const words = args.slice(0, args.findIndex((arg) => arg.startsWith('-')) >>> 0).slice(0, 2);
+  const known = error.code === 'commander.unknownCommand' ? words.slice(0, -1) : words;
+  return {
+    exitCode: 2,
+    code: 'USAGE',
+    message: message.replace('Did you mean', 'did you mean'),
+    remedy: `See \`${['deltaferry', ...known, '--help'].join(' ')}\`.`,
+  };
+}
+
+function stackOf(error: Error): string {
+  const own = error.stack ?? '';
+  return error.cause instanceof Error ? `${own}\ncaused by ${stackOf(error.cause)}` : own;
+}
+
+/** Read from the words themselves: the flags may be what could not be parsed. */
+function isGiven(flag: string, args: readonly string[]): boolean {
+  const end = args.indexOf('--');
+  return (end < 0 ? args : args.slice(0, end)).includes(flag);
+}

@@ -1,0 +1,40 @@
+import { CommanderError } from 'commander';
+import type { Context, ExitCode } from './context.ts';
+import { reportFailure } from './failure.ts';
+import { createProgram } from './program.ts';
+import { abortOnSignals } from './signals.ts';
+
+const args = process.argv.slice(2);
+
+const context: Context = {
+  stdout: process.stdout,
+  stderr: process.stderr,
+  env: process.env,
+  cwd: process.cwd(),
+  interruptible: () => abortOnSignals((text) => process.stderr.write(`${text}\n`)),
+};
+
+/** Runs the command: 0 done, 1 failed, 2 wrong usage or configuration. */
+async function main(): Promise<ExitCode> {
+  let code: ExitCode = 0;
+  try {
+    await createProgram(context, (given) => (code = given)).parseAsync(args, { from: 'user' });
+    return code;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return 0;
+    // A group without a command has printed its help already.
+    if (error instanceof CommanderError && error.code === 'commander.help') return 2;
+    return reportFailure(error, args, context);
+  }
+}
+
+/** Whoever reads our output through a pipe may leave early, as `head` does. */
+process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+  if (error.code === 'EPIPE') process.exit(0);
+  throw error;
+});
+
+const LINGER_MS = 2000;
+process.exitCode = await main();
+// A driver may keep a socket or a timer after it was closed: the work is done all the same.
+setTimeout(() => process.exit(), LINGER_MS).unref();

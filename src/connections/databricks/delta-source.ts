@@ -1,0 +1,85 @@
+import type { TableMapping } from '../../change/table.ts';
+import { BugError } from '../../errors.ts';
+import type { DeltaChangeRow, DeltaCommit, DeltaSource, DeltaTable } from '../../ports/delta-source.ts';
+import { quoteDatabricksQualified } from '../identifiers.ts';
+import { changeLineReader } from './change-lines.ts';
+import { changesSql } from './changes-sql.ts';
+import type { Databricks, DatabricksRow } from './client.ts';
+import { commitMark } from './commit-mark.ts';
+import type { DatabricksWhere } from './errors.ts';
+
+export interface DeltaSourceOptions {
+  /** Shared with others; `close` leaves it open. */
+  readonly client: Databricks;
+  /** The Delta table: `schema.table` or `catalog.schema.table`. */
+  readonly table: string;
+  readonly mapping: TableMapping;
+}
+
+/** From here on a parallel sort is worth its start. */
+const FEW_ROWS = 50_000;
+
+/** The change data feed of one table behind a SQL warehouse. */
+export function createDeltaSource({ client, table, mapping }: DeltaSourceOptions): DeltaSource {
+  const quoted = quoteDatabricksQualified(table);
+  const where = (doing: string): DatabricksWhere => ({ doing, table, mapping: mapping.name });
+  const readLines = changeLineReader(mapping);
+  let fewRows = false;
+
+  return {
+    async describe() {
+      const rows = await client.query({ ...where('describing the table'), sql: `DESCRIBE DETAIL ${quoted}` });
+      return tableOf(rows[0]);
+    },
+
+    async commits(limit) {
+      const sql = `DESCRIBE HISTORY ${quoted} LIMIT ${Math.max(1, Math.trunc(limit))}`;
+      const rows = await client.query({ ...where('reading the history'), sql });
+      return rows.map(commitOf);
+    },
+
+    async *changes(from, to, signal) {
+      const sql = changesSql({ mapping, absent: new Set(), oneTask: fewRows });
+      let count = 0;
+      const lines = client.stream({
+        ...where(`reading the changes of versions ${from} to ${to}`),
+        sql,
+        params: { table: quoted, from, to },
+        signal,
+      });
+      for await (const page of lines) {
+        count += page.length;
+        yield readLines(page) satisfies readonly DeltaChangeRow[];
+      }
+      fewRows = count <= FEW_ROWS;
+    },
+
+    async close() {},
+  };
+}
+
+function tableOf(row: DatabricksRow | undefined): DeltaTable {
+  const id = row?.['id'];
+  if (typeof id !== 'string')
+    throw new BugError({
+      code: 'DELTA_DETAIL',
+      message: 'DESCRIBE DETAIL did not give the id of the table.',
+    });
+  const properties = mapOf(row?.['properties']);
+  const stamp = ['lastModified', 'numFiles', 'sizeInBytes', 'properties'].map((name) => row?.[name]);
+  return {
+    id,
+    changeDataFeed: properties['delta.enableChangeDataFeed'] === 'true',
+    stamp: JSON.stringify(stamp, (_, value: unknown) => (typeof value === 'bigint' ? String(value) : value)),
+  };
+}
+
+function commitOf(row: DatabricksRow): DeltaCommit {
+  return { version: Number(row['version']), operation: String(row['operation']), mark: commitMark(row) };
+}
+
+/** The driver gives a map as an object; an older warehouse as JSON text. */
+function mapOf(value: unknown): Readonly<Record<string, unknown>> {
+  if (typeof value === 'string') return JSON.parse(value) as Record<string, unknown>;
+  return typeof value === 'object' && value !== null ? (value as Record<string, unknown>) : {};
+}

@@ -1,0 +1,196 @@
+import { DeltaferryError, OperatorError, TransientError, type ErrorDetails } from '../../errors.ts';
+import { SchemaChangedError } from '../../ports/delta-source.ts';
+
+/** What was being done, to name it in the error. */
+export interface DatabricksWhere {
+  /** A phrase that follows "while", such as "reading changes". */
+  readonly doing: string;
+  /** The Delta table, as configured. */
+  readonly table?: string;
+  /** The name of the mapping, for the commands that remedies name. */
+  readonly mapping?: string;
+}
+
+type Build = (details: ErrorDetails, text: string) => DeltaferryError;
+
+interface Rule {
+  readonly matches: RegExp;
+  readonly code: string;
+  readonly build: Build;
+  readonly remedy?: (where: DatabricksWhere) => string;
+}
+
+const transient: Build = (details) => new TransientError(details);
+const operator: Build = (details) => new OperatorError(details);
+
+const tableOf = (where: DatabricksWhere): string => where.table ?? 'the table';
+const backfill = (where: DatabricksWhere): string =>
+  `Load the table anew: \`deltaferry backfill ${where.mapping ?? where.table ?? '<table>'}\`.`;
+
+/** By the error class that Spark and Delta write in brackets; the first that matches counts. */
+const STATEMENT_RULES: readonly Rule[] = [
+  {
+    matches: /^DELTA_CHANGE_DATA_FEED_INCOMPATIBLE_(SCHEMA_CHANGE|DATA_SCHEMA)/,
+    code: 'DELTA_SCHEMA_CHANGED',
+    build: (details, text) => new SchemaChangedError({ ...details, version: namedVersion(text) }),
+    remedy: backfill,
+  },
+  {
+    matches:
+      /^(TABLE_OR_VIEW_NOT_FOUND|SCHEMA_NOT_FOUND|NO_SUCH_CATALOG|DELTA_(MISSING_DELTA_TABLE|TABLE_NOT_FOUND|PATH_DOES_NOT_EXIST))/,
+    code: 'DELTA_TABLE_MISSING',
+    build: operator,
+    remedy: (where) =>
+      `Create ${tableOf(where)} (\`deltaferry setup\` checks it) or correct its name in the configuration.`,
+  },
+  {
+    matches: /^(INSUFFICIENT_PERMISSIONS|PERMISSION_DENIED|UNAUTHORIZED|INSUFFICIENT_PRIVILEGES)/,
+    code: 'DATABRICKS_DENIED',
+    build: operator,
+    remedy: (where) =>
+      `Grant the service's principal SELECT and MODIFY on ${tableOf(where)}, USE SCHEMA and USE CATALOG.`,
+  },
+  {
+    matches: /^DELTA_CHANGE_TABLE_FEED_DISABLED/,
+    code: 'DELTA_FEED_DISABLED',
+    build: operator,
+    remedy: (where) =>
+      `ALTER TABLE ${tableOf(where)} SET TBLPROPERTIES (delta.enableChangeDataFeed = true), then ${backfill(where)}`,
+  },
+  {
+    // Never recorded, vacuumed, or cleaned from the log.
+    matches:
+      /^(DELTA_(MISSING_CHANGE_DATA|CHANGE_DATA_FILE_NOT_FOUND|MISSING_TRANSACTION_LOG|TRUNCATED_TRANSACTION_LOG|LOG_FILE_NOT_FOUND|VERSIONS_NOT_CONTIGUOUS|VERSION_NOT_FOUND|STATE_RECOVER_ERROR|FILE_NOT_FOUND)|FAILED_READ_FILE\.\w*FILE_NOT_EXIST|PATH_NOT_FOUND)/,
+    code: 'DELTA_VERSIONS_GONE',
+    build: operator,
+    remedy: backfill,
+  },
+  {
+    matches: /^UNRESOLVED_COLUMN/,
+    code: 'DELTA_COLUMN_MISSING',
+    build: operator,
+    remedy: (where) =>
+      `Correct the columns of ${where.mapping ?? 'the table'} in the configuration to what ${tableOf(where)} has, run \`deltaferry setup\`, then ${backfill(where)}`,
+  },
+  // The table is shorter than its history said a moment ago: it is being replaced; its id tells next time.
+  { matches: /^DELTA_CDC_START_VERSION_AFTER_LATEST/, code: 'DELTA_VERSION_AHEAD', build: transient },
+  {
+    matches: /^DELTA_(CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED)/,
+    code: 'DELTA_CONFLICT',
+    build: transient,
+  },
+];
+
+/** SQLSTATE classes that waiting does not mend: wrong statement, name, right, value or Delta state. */
+const LASTING_STATE = /^(0A|22|28|3D|3F|42|KD)/;
+const SESSION_LOST =
+  /invalid (session|operation) ?handle|session (was closed|has expired|is closed|not found|does not exist)/i;
+const TLS_FAILURE =
+  /certificate|self-signed|ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_VERIFY|DEPTH_ZERO|wrong version number/i;
+const LOGIN_REFUSED = /invalid_client|unauthorized_client|invalid_grant|access_denied/i;
+
+/** What the driver throws: Errors, and for a refused call a plain object with `name`, `message`, `code`. */
+interface DriverError {
+  readonly name?: string;
+  readonly message?: string;
+  readonly code?: string | number;
+  readonly type?: string | number;
+  readonly statusCode?: number;
+  readonly errorCode?: string;
+  readonly response?: { readonly sqlState?: string; readonly status?: number };
+  readonly payload?: unknown;
+}
+
+/**
+ * What a failure of the Databricks driver means. Our own errors pass unchanged; what nobody has named
+ * is judged by its SQLSTATE. Row values never enter the message: only the first line of the engine's text.
+ */
+export function translateDatabricks(error: unknown, where: DatabricksWhere): DeltaferryError {
+  if (error instanceof DeltaferryError) return error;
+  const found = (
+    typeof error === 'object' && error !== null ? error : { message: String(error) }
+  ) as DriverError;
+  const text = found.message ?? '';
+  const details = (code: string, remedy?: string): ErrorDetails => ({
+    code,
+    message: `Databricks, while ${describe(where)}: ${firstLine(text)}`,
+    cause: asError(error, text),
+    ...(remedy === undefined ? {} : { remedy }),
+  });
+
+  const errorClass = /^\s*\[([A-Z][A-Z0-9_.]+)\]/.exec(text)?.[1];
+  if (errorClass !== undefined) {
+    const rule = STATEMENT_RULES.find(({ matches }) => matches.test(errorClass));
+    if (rule !== undefined) return rule.build(details(rule.code, rule.remedy?.(where)), text);
+  }
+  if (isSessionLost(error)) return new TransientError(details('DATABRICKS_SESSION_LOST'));
+  const status = found.statusCode ?? httpStatusOf(found);
+  if (status !== undefined) return byHttpStatus(status, details);
+  if (TLS_FAILURE.test(`${found.code ?? ''} ${text}`))
+    return new OperatorError(
+      details('DATABRICKS_TLS', 'Check databricks.caFile and the name in the certificate of the host.'),
+    );
+  if (LOGIN_REFUSED.test(text))
+    return new OperatorError(details('DATABRICKS_LOGIN', 'Check databricks.oauth (clientId, clientSecret).'));
+  if (LASTING_STATE.test(found.response?.sqlState ?? ''))
+    return new OperatorError(details('DATABRICKS_REFUSED', 'Correct what the message names.'));
+  return new TransientError(
+    details(found.errorCode === undefined ? 'DATABRICKS_UNAVAILABLE' : 'DATABRICKS_STATEMENT_FAILED'),
+  );
+}
+
+/** Whether the server no longer knows our session (or refused before it ran anything). */
+export function isSessionLost(error: unknown): boolean {
+  return (
+    typeof error === 'object' && error !== null && SESSION_LOST.test((error as DriverError).message ?? '')
+  );
+}
+
+function byHttpStatus(
+  status: number,
+  details: (code: string, remedy?: string) => ErrorDetails,
+): DeltaferryError {
+  switch (status) {
+    case 401:
+    case 403:
+      return new OperatorError(
+        details(
+          'DATABRICKS_LOGIN',
+          'Check databricks.token or databricks.oauth, and CAN USE on the warehouse.',
+        ),
+      );
+    case 404:
+      return new OperatorError(
+        details('DATABRICKS_WAREHOUSE_MISSING', 'Check databricks.host and databricks.path.'),
+      );
+    default:
+      return new TransientError(details('DATABRICKS_UNAVAILABLE'));
+  }
+}
+
+function httpStatusOf(error: DriverError): number | undefined {
+  const payload = error.payload as { readonly response?: { readonly status?: number } } | undefined;
+  return payload?.response?.status;
+}
+
+/** The version an incompatible schema begins at, as the message names it. */
+function namedVersion(text: string): number | null {
+  const found = /incompatible (?:data )?schema(?: change)? at version (\d+)/.exec(text)?.[1];
+  return found === undefined ? null : Number(found);
+}
+
+function firstLine(text: string): string {
+  const line = text.trimStart().split('\n', 1)[0]?.trimEnd() ?? '';
+  return line.length > 400 ? `${line.slice(0, 400)}…` : line;
+}
+
+/** A cause with one line of text: the driver's own errors carry whole query plans. */
+function asError(error: unknown, text: string): Error {
+  const cause = new Error(firstLine(text));
+  if (error instanceof Error && error.stack !== undefined) cause.stack = error.stack.slice(0, 2000);
+  return cause;
+}
+
+function describe({ doing, table }: DatabricksWhere): string {
+  return table === undefined ? doing : `${doing} (${table})`;
+}

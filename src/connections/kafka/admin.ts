@@ -1,0 +1,111 @@
+import kafkajs, { type Admin, type Kafka } from 'kafkajs';
+import { atMost } from './cluster.ts';
+import { protocolErrorOf, translateKafka } from './errors.ts';
+
+/** A topic as the broker has it. */
+export interface TopicFacts {
+  readonly partitions: number;
+  readonly replication: number;
+  /** Effective settings, defaults included, by Kafka's names (`cleanup.policy`, `retention.ms`, …). */
+  readonly config: Readonly<Record<string, string>>;
+}
+
+export interface NewTopic {
+  readonly topic: string;
+  readonly partitions: number;
+  /** Settings that differ from the broker's defaults. */
+  readonly config: Readonly<Record<string, string>>;
+}
+
+export interface TopicsAdmin {
+  /** Those of the topics that exist; the others are left out. */
+  describe(topics: readonly string[]): Promise<ReadonlyMap<string, TopicFacts>>;
+  /** Creates them with the broker's default replication; one that exists by now is left as it is. */
+  create(topics: readonly NewTopic[]): Promise<void>;
+  close(): Promise<void>;
+}
+
+// The broker's own default.
+const DEFAULT_REPLICATION = -1;
+const DISCONNECT_MS = 3000;
+
+/** Topics as setup needs them: described and created, never altered. */
+export function topicsAdmin(kafka: Kafka): TopicsAdmin {
+  let connected: Promise<Admin> | undefined;
+
+  function admin(): Promise<Admin> {
+    connected ??= (async () => {
+      const opened = kafka.admin();
+      await opened.connect();
+      return opened;
+    })().catch((error: unknown) => {
+      connected = undefined;
+      throw error;
+    });
+    return connected;
+  }
+
+  async function describe(topics: readonly string[]): Promise<ReadonlyMap<string, TopicFacts>> {
+    try {
+      const existing = new Set(await (await admin()).listTopics());
+      const found = topics.filter((topic) => existing.has(topic));
+      if (found.length === 0) return new Map();
+      const { topics: metadata } = await (await admin()).fetchTopicMetadata({ topics: found });
+      const { resources } = await (
+        await admin()
+      ).describeConfigs({
+        includeSynonyms: false,
+        resources: found.map((name) => ({ type: kafkajs.ConfigResourceTypes.TOPIC, name })),
+      });
+      return new Map(
+        metadata.map(({ name, partitions }) => {
+          const entries = resources.find((each) => each.resourceName === name)?.configEntries ?? [];
+          const config = Object.fromEntries(entries.map(({ configName, configValue }) => [configName, configValue]));
+          const replication = partitions[0]?.replicas.length ?? 0;
+          return [name, { partitions: partitions.length, replication, config }];
+        }),
+      );
+    } catch (error) {
+      throw translateKafka(error, { doing: 'describing topics' });
+    }
+  }
+
+  async function create(topics: readonly NewTopic[]): Promise<void> {
+    for (const { topic, partitions, config } of topics) {
+      try {
+        // Answers false where the topic exists.
+        await (
+          await admin()
+        ).createTopics({
+          waitForLeaders: true,
+          topics: [
+            {
+              topic,
+              numPartitions: partitions,
+              replicationFactor: DEFAULT_REPLICATION,
+              configEntries: Object.entries(config).map(([name, value]) => ({ name, value })),
+            },
+          ],
+        });
+      } catch (error) {
+        const cause = (error as { errors?: readonly unknown[] }).errors?.[0] ?? error;
+        if (protocolErrorOf(cause) === 'TOPIC_ALREADY_EXISTS') continue;
+        throw translateKafka(cause, { doing: 'creating the topic', topic });
+      }
+    }
+  }
+
+  return {
+    describe,
+    create,
+    async close() {
+      const closing = connected;
+      connected = undefined;
+      if (closing === undefined) return;
+      await atMost(
+        DISCONNECT_MS,
+        closing.then((opened) => opened.disconnect()),
+      );
+    },
+  };
+}

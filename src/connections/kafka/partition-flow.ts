@@ -1,0 +1,108 @@
+import type { BatchOutcome, StreamBatch } from '../../ports/record-stream.ts';
+import type { PartitionFetch } from './fetch.ts';
+
+/**
+ * One assigned partition between the fetching and the handling of its records: at most one batch is
+ * with the handler and one waits behind it. Pure bookkeeping.
+ */
+export class PartitionFlow {
+  readonly partition: number;
+  /** Aborts when the partition is taken from us or the stream stops. */
+  readonly lost: AbortSignal;
+  readonly #abort = new AbortController();
+  /** What to fetch next; null while nothing should be fetched. */
+  #fetchFrom: bigint | null = null;
+  #buffered: StreamBatch | null = null;
+  #outOfRange = false;
+  #wake: (() => void) | null = null;
+  /** Grows while fetches bring nothing though there is something. */
+  #stretch = 1;
+  /** Offset after the last batch that was done; null before the first. */
+  done: bigint | null = null;
+
+  constructor(partition: number, stopping: AbortSignal) {
+    this.partition = partition;
+    this.lost = AbortSignal.any([stopping, this.#abort.signal]);
+    this.lost.addEventListener('abort', () => this.#wakeUp());
+  }
+
+  /** The offset that the next fetch should ask for; null: none now. */
+  get wants(): bigint | null {
+    return this.lost.aborted || this.#buffered !== null ? null : this.#fetchFrom;
+  }
+
+  /** How many times the usual bytes the next fetch may take. */
+  get stretch(): number {
+    return this.#stretch;
+  }
+
+  /** Forgets what was read ahead; null: nothing is fetched until the next call. */
+  readFrom(offset: bigint | null): void {
+    this.#fetchFrom = offset;
+    this.#buffered = null;
+    this.#outOfRange = false;
+    this.#stretch = 1;
+  }
+
+  revoke(): void {
+    this.#abort.abort();
+  }
+
+  /** What a fetch brought; ignored where other offsets are wanted by now. */
+  deliver(fetched: PartitionFetch): void {
+    if (this.wants !== fetched.from) return;
+    this.#fetchFrom = fetched.next;
+    const stuck = fetched.next === fetched.from && fetched.from < fetched.stable;
+    this.#stretch = stuck ? Math.min(this.#stretch * 2, 64) : 1;
+    const { partition, from, next, end, records } = fetched;
+    // Control and aborted records alone are nothing for the handler, but its offset should follow.
+    if (next === from) return;
+    this.#buffered = { partition, from, next, end, records };
+    this.#wakeUp();
+  }
+
+  deliverOutOfRange(from: bigint): void {
+    if (this.wants !== from) return;
+    this.#fetchFrom = null;
+    this.#outOfRange = true;
+    this.#wakeUp();
+  }
+
+  /** The next batch in order, `out-of-range` where the broker no longer has the offset, null once lost. */
+  async take(): Promise<StreamBatch | 'out-of-range' | null> {
+    for (;;) {
+      if (this.lost.aborted) return null;
+      if (this.#outOfRange) return 'out-of-range';
+      const batch = this.#buffered;
+      this.#buffered = null;
+      if (batch !== null) return batch;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  /** Moves on as the handler said; answers how long to rest first, milliseconds. */
+  settle(batch: StreamBatch, outcome: BatchOutcome): number {
+    switch (outcome.kind) {
+      case 'done':
+        this.done = outcome.next;
+        if (outcome.next !== batch.next) this.readFrom(outcome.next);
+        return 0;
+      case 'seek':
+        this.readFrom(outcome.offset);
+        return 0;
+      case 'pause':
+        this.readFrom(null);
+        return outcome.ms;
+      default:
+        return outcome satisfies never;
+    }
+  }
+
+  #wakeUp(): void {
+    const wake = this.#wake;
+    this.#wake = null;
+    wake?.();
+  }
+}

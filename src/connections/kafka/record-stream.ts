@@ -1,0 +1,168 @@
+import type { Kafka } from 'kafkajs';
+import { OperatorError, type DeltaferryError } from '../../errors.ts';
+import { backoff } from '../../flow/backoff.ts';
+import { sleep } from '../../flow/sleep.ts';
+import { createSlots } from '../../flow/slots.ts';
+import type { RecordStream, StreamHandler } from '../../ports/record-stream.ts';
+import { createAssignment, type Assignment } from './assignment.ts';
+import { silent, type KafkaLogger } from './client.ts';
+import { translateKafka } from './errors.ts';
+import { joinGroup, type Membership } from './membership.ts';
+
+export interface RecordStreamOptions {
+  readonly kafka: Kafka;
+  /** Contains the target's id: two targets never share a group. */
+  readonly groupId: string;
+  readonly topic: string;
+  /** How many batches, of different partitions, may be with the handler at once; default 4. */
+  readonly partitionsConcurrently?: number;
+  /** Default 256 KB, as they lie on the topic: compressed records need more memory. */
+  readonly maxBytesPerPartition?: number;
+  /** Per fetch; default 8 MB. */
+  readonly maxBytes?: number;
+  /** After how long without heartbeat the group gives our partitions away; default 30,000. */
+  readonly sessionTimeoutMs?: number;
+  /** How long the broker holds a fetch that finds nothing; default 50. */
+  readonly maxWaitMs?: number;
+  /** How often Kafka's own offsets follow, for lag tools; default 1,000. */
+  readonly commitEveryMs?: number;
+  /** When to ask again for a partition that the handler left out; default 30,000. */
+  readonly askAgainMs?: number;
+  readonly logger?: KafkaLogger;
+  /** Uniform in [0, 1), for jitter. */
+  readonly random?: () => number;
+  /** The connection fails and is tried again (an error), or works again (null). */
+  readonly onTrouble?: (error: DeltaferryError | null) => void;
+}
+
+// For how long an error that only a person can mend may last before `run` gives up on it: topics
+// and grants take a moment to spread through a cluster.
+const PATIENCE_MS = 10_000;
+const LAST_COMMIT_MS = 500;
+
+/**
+ * One member of a consumer group that reads committed records: at most one batch per partition is
+ * with the handler, the next is read meanwhile. Connections that fail, brokers that move and a
+ * kafkajs consumer that crashed are tried again for ever with backoff (`onTrouble`); `run` rejects
+ * only with an OperatorError (credentials, grants, a missing topic) or a bug.
+ */
+export function createRecordStream(options: RecordStreamOptions): RecordStream {
+  const { topic, groupId } = options;
+  const random = options.random ?? Math.random;
+  const logger = options.logger ?? silent;
+
+  async function run(handler: StreamHandler, signal: AbortSignal): Promise<void> {
+    const waits = backoff({ initialMs: 100, maxMs: 5000, random });
+    while (!signal.aborted) {
+      const started = Date.now();
+      const error = await session(handler, signal);
+      if (error === null || signal.aborted) return;
+      if (error.kind !== 'transient') throw error;
+      options.onTrouble?.(error);
+      if (Date.now() - started > 60_000) waits.reset();
+      await sleep(waits.next(), signal);
+    }
+  }
+
+  /** One membership, until the signal aborts (null) or it is lost (why). */
+  async function session(handler: StreamHandler, signal: AbortSignal): Promise<DeltaferryError | null> {
+    const ending = new AbortController();
+    const stopping = AbortSignal.any([signal, ending.signal]);
+    let lostBy: DeltaferryError | null = null;
+    let assignment: Assignment | undefined;
+    const end = (error: DeltaferryError): void => {
+      lostBy ??= error;
+      ending.abort();
+    };
+    const onTrouble = patience(end);
+    let membership: Membership;
+    try {
+      membership = await joinGroup({
+        kafka: options.kafka,
+        groupId,
+        topic,
+        sessionTimeoutMs: options.sessionTimeoutMs ?? 30_000,
+        logger,
+        onLost: end,
+        onAssignment(partitions, cluster) {
+          assignment ??= createAssignment({
+            cluster,
+            topic,
+            handler,
+            stopping,
+            random,
+            logger,
+            onTrouble,
+            slots: createSlots(options.partitionsConcurrently ?? 4),
+            askAgainMs: options.askAgainMs ?? 30_000,
+            limits: {
+              maxWaitMs: options.maxWaitMs ?? 50,
+              maxBytes: options.maxBytes ?? 8 * 1024 * 1024,
+              maxBytesPerPartition: options.maxBytesPerPartition ?? 256 * 1024,
+            },
+          });
+          assignment.update(partitions);
+        },
+      });
+    } catch (error) {
+      ending.abort();
+      await assignment?.idle();
+      return translateKafka(error, { doing: 'joining the group', topic, group: groupId });
+    }
+    await commitUntil(stopping, membership, () => assignment?.done() ?? new Map());
+    await assignment?.idle();
+    await lastCommit(membership, assignment);
+    await membership.leave();
+    assignment?.update([]);
+    return lostBy;
+  }
+
+  /** An error for a person to mend ends the session once it has lasted; others only show. */
+  function patience(end: (error: DeltaferryError) => void): (error: DeltaferryError | null) => void {
+    let since: number | null = null;
+    return (error) => {
+      options.onTrouble?.(error);
+      if (error === null || error.kind === 'transient') {
+        since = null;
+        return;
+      }
+      since ??= Date.now();
+      if (Date.now() - since >= PATIENCE_MS || !(error instanceof OperatorError)) end(error);
+    };
+  }
+
+  async function commitUntil(
+    stopping: AbortSignal,
+    membership: Membership,
+    done: () => ReadonlyMap<number, bigint>,
+  ): Promise<void> {
+    let committed: ReadonlyMap<number, bigint> = new Map();
+    while (!stopping.aborted) {
+      await sleep(options.commitEveryMs ?? 1000, stopping);
+      if (stopping.aborted) return;
+      const now = done();
+      const news = new Map([...now].filter(([partition, offset]) => committed.get(partition) !== offset));
+      if (await commit(membership, news)) committed = now;
+    }
+  }
+
+  async function lastCommit(membership: Membership, assignment: Assignment | undefined): Promise<void> {
+    if (assignment === undefined) return;
+    const late = new AbortController();
+    await Promise.race([commit(membership, assignment.done()), sleep(LAST_COMMIT_MS, late.signal)]);
+    late.abort();
+  }
+
+  /** Nothing depends on Kafka's own offsets but tools that show lag. */
+  async function commit(membership: Membership, offsets: ReadonlyMap<number, bigint>): Promise<boolean> {
+    try {
+      await membership.commit(offsets);
+      return true;
+    } catch (error) {
+      logger.debug({ err: error, topic, group: groupId }, 'committing offsets for lag tools failed');
+      return false;
+    }
+  }
+
+  return { run };
+}
