@@ -39,7 +39,8 @@ export function peakMegabytes(pid: number): number {
   return Math.round(Number(line[1]) / 1024);
 }
 
-export const perSecond = (rows: number, ms: number): string => `${Math.round(rows / (ms / 1000)).toLocaleString('en')}/s`;
+export const perSecond = (rows: number, ms: number): string =>
+  `${Math.round(rows / (ms / 1000)).toLocaleString('en')}/s`;
 export const seconds = (ms: number): string => `${(ms / 1000).toFixed(2)} s`;
 
 export function printFigures(title: string, figures: readonly Figure[]): void {

@@ -5,7 +5,7 @@ import { openDatabricks } from '../src/connections/databricks/client.ts';
 import { databricksOptions } from '../src/service/connect.ts';
 import { loadConfig } from '../src/service/config/load.ts';
 import type { Config } from '../src/service/config/schema.ts';
-import { runSetup } from '../src/service/wire-setup.ts';
+import { setupTables } from '../src/service/setup.ts';
 import { startStack, stopStack } from '../src/stack/stack.ts';
 import { until } from '../test/support/until.ts';
 
@@ -56,34 +56,40 @@ export async function closeStack(): Promise<void> {
 
 export async function createDeltaTable(site: Site, rows: number): Promise<void> {
   const table = site.config.tables[0]!.delta.table;
-  await site.warehouse.query(
-    `CREATE TABLE ${table} (emp_id BIGINT, name STRING, salary DECIMAL(12,2)) USING DELTA
+  await site.warehouse.query({
+    doing: 'creating the table',
+    sql: `CREATE TABLE ${table} (emp_id BIGINT, name STRING, salary DECIMAL(12,2)) USING DELTA
      TBLPROPERTIES (delta.enableChangeDataFeed = true, delta.enableInCommitTimestamps = true)`,
-  );
+  });
   if (rows > 0)
-    await site.warehouse.query(
-      `INSERT INTO ${table} SELECT id, concat('Employee ', id), CAST(50000 + id % 1000 AS DECIMAL(12,2)) FROM range(${rows})`,
-    );
-  await runSetup(site.config);
+    await site.warehouse.query({
+      doing: 'filling the table',
+      sql: `INSERT INTO ${table} SELECT id, concat('Employee ', id), CAST(50000 + id % 1000 AS DECIMAL(12,2)) FROM range(${rows})`,
+    });
+  await setupTables(site.config);
 }
 
 /** `_commit_timestamp` of the newest commit in microseconds, and its version. */
 export async function newestCommit(site: Site): Promise<{ version: number; micros: number }> {
-  const [row] = (await site.warehouse.query(
-    `SELECT CAST(max(version) AS STRING) AS version, CAST(unix_micros(max_by(timestamp, version)) AS STRING) AS micros
-     FROM (DESCRIBE HISTORY ${site.config.tables[0]!.delta.table} LIMIT 1)`,
-  )) as { version: string; micros: string }[];
-  return { version: Number(row!.version), micros: Number(row!.micros) };
+  const [row] = await site.warehouse.query({
+    doing: 'reading the newest commit',
+    sql: `DESCRIBE HISTORY ${site.config.tables[0]!.delta.table} LIMIT 1`,
+  });
+  return { version: Number(row!['version']), micros: (row!['timestamp'] as Date).getTime() * 1000 };
 }
 
 export const historyTable = (site: Site): string =>
-  site.config.tables[0]!.postgres.table
-    .split('.')
+  site.config.tables[0]!.postgres.table.split('.')
     .map((part) => pg.escapeIdentifier(part))
     .join('.');
 
 /** Waits until so many current versions are visible to a connection that is not the service's. */
-export async function untilVisible(site: Site, condition: string, rows: number, timeoutMs = 600_000): Promise<void> {
+export async function untilVisible(
+  site: Site,
+  condition: string,
+  rows: number,
+  timeoutMs = 600_000,
+): Promise<void> {
   await until(
     `${rows} rows with ${condition}`,
     async () => {
@@ -97,5 +103,6 @@ export async function untilVisible(site: Site, condition: string, rows: number, 
 }
 
 function stackPostgresUrl(): string {
-  return (JSON.parse(readFileSync(join(DIR, 'stack.json'), 'utf8')) as { postgres: { url: string } }).postgres.url;
+  return (JSON.parse(readFileSync(join(DIR, 'stack.json'), 'utf8')) as { postgres: { url: string } }).postgres
+    .url;
 }

@@ -34,7 +34,7 @@ export function installDependencies(root, say) {
 
 function npmInstall(root, say) {
   const started = Date.now();
-  say('npm packages from the lock file, Node 24 and Postgres among them (about 700 MB on disk) ...');
+  say('npm packages from the lock file, Node 24 and Postgres among them (about 430 MB on disk) ...');
   // Gone first: what an interrupted install left behind must not pass for a finished one.
   rmSync(stampOf(root), { force: true });
   const { status, error, stdout, stderr } = spawnSync(

@@ -14,7 +14,7 @@ import {
   statSync,
 } from 'node:fs';
 import { homedir } from 'node:os';
-import { join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { tail } from './output.js';
 
 const engines = [
@@ -110,13 +110,17 @@ function maven(folder) {
   });
 }
 
-/** The version before stays: a stack that was started with it may still run. */
+/** The version before stays, and so does what was used within a day: a running stack opens its jars as it goes. */
 function removeOlder(home, name, newest) {
+  const dayAgo = Date.now() - 24 * 60 * 60 * 1000;
   const older = readdirSync(home)
-    .filter((entry) => entry.startsWith(`${name}-`) && join(home, entry) !== newest)
     .map((entry) => join(home, entry))
-    .sort((a, b) => statSync(b).mtimeMs - statSync(a).mtimeMs);
-  for (const folder of older.slice(1)) rmSync(folder, { recursive: true, force: true });
+    .filter((folder) => basename(folder).startsWith(`${name}-`) && folder !== newest)
+    .map((folder) => ({ folder, changed: statSync(folder).mtimeMs }))
+    .sort((a, b) => b.changed - a.changed);
+  for (const { folder, changed } of older.slice(1)) {
+    if (changed < dayAgo) rmSync(folder, { recursive: true, force: true });
+  }
 }
 
 function sourceHash(source) {

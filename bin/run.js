@@ -4,7 +4,7 @@ import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { main, prepare, root } from './bootstrap.js';
 import { runInPlace } from './child.js';
-import { MissingRequirement } from './requirements.js';
+import { MissingRequirement, nodeFlags } from './requirements.js';
 
 const tasks = { check, test, bench, format };
 
@@ -40,13 +40,13 @@ async function check(node) {
 
 /** All tests on the real engines, or the given files. */
 function test(node, args) {
-  const files = args.some((arg) => !arg.startsWith('-')) ? [] : testFiles();
+  const files = args.some((arg) => arg.endsWith('.ts')) ? [] : testFiles();
   const setup = join('test', 'global-setup.ts');
   const options = [
     `--test-concurrency=${concurrency()}`,
     ...(existsSync(setup) ? [`--test-global-setup=${setup}`] : []),
   ];
-  return runInPlace(node, ['--test', ...options, ...args, ...files], toolEnv(node));
+  return runInPlace(node, [...nodeFlags, '--test', ...options, ...args, ...files], toolEnv(node));
 }
 
 function bench(node, [name, ...args]) {
@@ -56,7 +56,7 @@ function bench(node, [name, ...args]) {
       `usage: npm run bench -- ${known.map((file) => file.slice(0, -3)).join('|')} [arguments]`,
     );
   }
-  return runInPlace(node, [join('bench', `${name}.ts`), ...args], toolEnv(node));
+  return runInPlace(node, [...nodeFlags, join('bench', `${name}.ts`), ...args], toolEnv(node));
 }
 
 function format(node, args) {

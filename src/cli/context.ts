@@ -8,6 +8,8 @@ export interface Context {
   readonly cwd: string;
   /** Aborts with the first SIGINT or SIGTERM after the call; the second ends the process at once. */
   interruptible(): AbortSignal;
+  /** Hides the secrets of a loaded configuration in every error that is reported from now on. */
+  conceal(clean: (text: string) => string): void;
 }
 
 /** Exit code of a command: 0 done, 1 failed, 2 wrong usage or configuration. */

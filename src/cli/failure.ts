@@ -1,7 +1,7 @@
 import { CommanderError } from 'commander';
 import { remedyFor } from '../error-policy.ts';
 import { DeltaferryError, describeError } from '../errors.ts';
-import { printJson, type Context, type ExitCode } from './context.ts';
+import type { Context, ExitCode } from './context.ts';
 
 interface Failure {
   readonly exitCode: ExitCode;
@@ -14,23 +14,27 @@ interface Failure {
 }
 
 /** Says what went wrong and what to do; answers the exit code. */
-export function reportFailure(error: unknown, args: readonly string[], context: Context): ExitCode {
+export function reportFailure(
+  error: unknown,
+  args: readonly string[],
+  context: Pick<Context, 'stdout' | 'stderr'>,
+  clean: (text: string) => string,
+): ExitCode {
   const failure = failureOf(error, args);
   const { exitCode, code, message, remedy, problems, stack } = failure;
   const debug = isGiven('--debug', args);
-  if (isGiven('--json', args))
-    printJson(context, {
-      error: {
-        code,
-        message,
-        remedy,
-        ...(problems === undefined ? {} : { problems }),
-        ...(debug ? { stack } : {}),
-      },
-    });
-  else {
-    context.stderr.write(`error: ${message}\n→ ${remedy}\n  code: ${code}\n`);
-    if (debug && stack !== undefined) context.stderr.write(`${stack}\n`);
+  if (isGiven('--json', args)) {
+    const shown = {
+      code,
+      message,
+      remedy,
+      ...(problems === undefined ? {} : { problems }),
+      ...(debug ? { stack } : {}),
+    };
+    context.stdout.write(clean(`${JSON.stringify({ error: shown }, null, 2)}\n`));
+  } else {
+    context.stderr.write(clean(`error: ${message}\n→ ${remedy}\n  code: ${code}\n`));
+    if (debug && stack !== undefined) context.stderr.write(clean(`${stack}\n`));
   }
   return exitCode;
 }

@@ -6,11 +6,14 @@ import { abortOnSignals } from './signals.ts';
 
 const args = process.argv.slice(2);
 
+let clean = (text: string): string => text;
+
 const context: Context = {
   stdout: process.stdout,
   stderr: process.stderr,
   env: process.env,
   cwd: process.cwd(),
+  conceal: (given) => (clean = given),
   interruptible: () => abortOnSignals((text) => process.stderr.write(`${text}\n`)),
 };
 
@@ -24,7 +27,7 @@ async function main(): Promise<ExitCode> {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     // A group without a command has printed its help already.
     if (error instanceof CommanderError && error.code === 'commander.help') return 2;
-    return reportFailure(error, args, context);
+    return reportFailure(error, args, context, clean);
   }
 }
 

@@ -1,6 +1,6 @@
 import type { Change, Micros, Op, Row, Value } from '../change/change.ts';
 import { keyOf } from '../change/key.ts';
-import type { TableMapping } from '../change/table.ts';
+import { keyIndexes, type TableMapping } from '../change/table.ts';
 import { PoisonError } from '../errors.ts';
 
 /** One row image of a commit, as a change data feed gives it. */
@@ -51,26 +51,37 @@ const ROWS_SHOWN = 20;
 
 /**
  * Turns the rows of commits into changes, one key of one version at a time: the rows of a key must
- * stand together. Preimage and postimage are an update, and so are a delete and an insert; what differs
- * in no mapped column is dropped; a key with more than one new image is rejected with its rows.
+ * stand together. Whatever the commands were, a key's old image (preimage or delete) and its new one
+ * (postimage or insert) are an update, the old alone is a delete, the new alone an insert; an update of
+ * the key itself thus is a delete and an insert. Images equal in the mapped columns are dropped. A key
+ * with several new images is rejected with its rows: nobody can say which counts.
  */
-export function createPairing({ mapping, origin }: PairingOptions): Pairing {
-  const keyFor = keyOf(mapping);
+export function createPairing(options: PairingOptions): Pairing {
+  const keyText = keyReader(options.mapping);
   let group: Group | null = null;
 
   function close(): PairingOutcome | null {
-    return group === null ? null : outcomeOf(group, mapping, origin);
+    return group === null ? null : outcomeOf(group, options);
   }
 
   return {
     add(image) {
-      const key = keyText(image, keyFor);
+      const key = keyText(image);
       if (group !== null && group.version === image.version && group.id === key.id) {
         addTo(group, image);
         return null;
       }
       const finished = close();
-      group = { version: image.version, ts: image.ts, ...key, before: null, after: null, count: 0, images: [] };
+      group = {
+        version: image.version,
+        ts: image.ts,
+        ...key,
+        olds: 0,
+        news: 0,
+        before: null,
+        after: null,
+        images: [],
+      };
       addTo(group, image);
       return finished;
     },
@@ -92,58 +103,73 @@ interface Key {
 interface Group extends Key {
   readonly version: number;
   readonly ts: Micros;
+  olds: number;
+  news: number;
   before: RowImage | null;
   after: RowImage | null;
-  count: number;
   /** The first rows, to be shown. */
   readonly images: RowImage[];
 }
 
 function addTo(group: Group, image: RowImage): void {
-  group.count++;
   if (group.images.length < ROWS_SHOWN) group.images.push(image);
-  if (isNew(image)) group.after ??= image;
-  else group.before ??= image;
-}
-
-function keyText(image: RowImage, keyFor: (row: Row) => string): Key {
-  try {
-    const key = keyFor(image.row);
-    return { id: key, key, keyError: null };
-  } catch (error) {
-    if (!(error instanceof PoisonError)) throw error;
-    // No key text begins with NUL: Postgres could not hold it.
-    const shown = image.invalid === null ? '' : JSON.stringify(image.invalid.values);
-    return { id: `\0${shown}`, key: '', keyError: image.invalid?.error ?? error };
+  if (image.type === 'insert' || image.type === 'update_postimage') {
+    group.news++;
+    group.after = image;
+  } else {
+    group.olds++;
+    group.before = image;
   }
 }
 
-function outcomeOf(group: Group, mapping: TableMapping, origin: string): PairingOutcome {
-  const { version, before, after } = group;
+function keyReader(mapping: TableMapping): (image: RowImage) => Key {
+  const keyFor = keyOf(mapping);
+  const indexes = keyIndexes(mapping);
+  return (image) => {
+    try {
+      const key = keyFor(image.row);
+      return { id: key, key, keyError: null };
+    } catch (error) {
+      if (!(error instanceof PoisonError)) throw error;
+      const values = image.invalid?.values ?? image.row.map(readable);
+      // No key text begins with NUL: Postgres could not hold it.
+      const id = `\0${JSON.stringify(indexes.map((index) => values[index]))}`;
+      return { id, key: '', keyError: image.invalid?.error ?? error };
+    }
+  };
+}
+
+function outcomeOf(group: Group, { mapping, origin }: PairingOptions): PairingOutcome {
+  const { version, ts, key, before, after } = group;
+  if (isUnchanged(group)) return { version, kind: 'unchanged' };
   const fault = faultOf(group);
   if (fault !== null) return { version, kind: 'rejected', rejection: rejectionOf(group, fault, mapping) };
-  // An old image that does not fit was rejected when it was new: what ends it is published all the same.
-  const old = before === null || before.invalid !== null ? null : before.row;
-  const row = after === null ? null : after.row;
-  if (old !== null && row !== null && sameRow(old, row)) return { version, kind: 'unchanged' };
   const change: Change = {
-    op: opOf(before, after),
-    key: group.key,
-    before: old,
-    after: row,
+    op: opOf(group),
+    key,
+    // An old image that does not fit was rejected when it was new: what ends it is published all the same.
+    before: group.olds === 1 && before?.invalid === null ? before.row : null,
+    after: after === null ? null : after.row,
     origin,
     table: mapping.name,
     position: version,
-    ts: group.ts,
+    ts,
     tx: null,
     load: null,
   };
   return { version, kind: 'change', change };
 }
 
-function opOf(before: RowImage | null, after: RowImage | null): Op {
-  if (after === null) return 'delete';
-  return before === null && after.type === 'insert' ? 'insert' : 'update';
+function isUnchanged({ olds, news, before, after }: Group): boolean {
+  if (olds !== 1 || news !== 1 || before === null || after === null) return false;
+  if (before.invalid !== null || after.invalid !== null)
+    return JSON.stringify(before.invalid?.values) === JSON.stringify(after.invalid?.values);
+  return sameRow(before.row, after.row);
+}
+
+function opOf({ olds, news }: Group): Op {
+  if (news === 0) return 'delete';
+  return olds === 0 ? 'insert' : 'update';
 }
 
 interface Fault {
@@ -153,24 +179,12 @@ interface Fault {
 
 function faultOf(group: Group): Fault | null {
   if (group.keyError !== null) return group.keyError;
-  const duplicate = duplicateOf(group);
-  if (duplicate !== null) return duplicate;
+  if (group.news > 1)
+    return {
+      code: 'DUPLICATE_KEY',
+      message: `version ${group.version} writes ${group.news} rows with the key ${group.key}: the key is not unique in the table`,
+    };
   return group.after?.invalid?.error ?? null;
-}
-
-/**
- * One row per key and version can be old, and one new. Anything else means that the table held the
- * key twice, and nobody can say which row counts.
- */
-function duplicateOf(group: Group): Fault | null {
-  const kinds = group.images.map((image) => image.type).sort();
-  if (group.count === 1 && kinds[0] !== 'update_preimage') return null;
-  const pair = kinds.join('+');
-  if (group.count === 2 && (pair === 'update_postimage+update_preimage' || pair === 'delete+insert')) return null;
-  return {
-    code: 'DUPLICATE_KEY',
-    message: `version ${group.version} has ${group.count} rows of the key ${group.key} (${pair}): the key is not unique in the table`,
-  };
 }
 
 function rejectionOf(group: Group, { code, message }: Fault, mapping: TableMapping): Rejection {
@@ -183,7 +197,7 @@ function rejectionOf(group: Group, { code, message }: Fault, mapping: TableMappi
     ts: group.ts,
     payload: JSON.stringify({
       version: group.version,
-      count: group.count,
+      count: group.olds + group.news,
       rows: group.images.map((image) => ({ type: image.type, ...shown(image, mapping) })),
     }),
   };
@@ -199,10 +213,6 @@ function readable(value: Value): string | boolean | null {
   if (value === null || typeof value === 'boolean' || typeof value === 'string') return value;
   if (value instanceof Uint8Array) return Buffer.from(value).toString('hex');
   return Object.is(value, -0) ? '-0' : String(value);
-}
-
-function isNew({ type }: RowImage): boolean {
-  return type === 'insert' || type === 'update_postimage';
 }
 
 function sameRow(a: Row, b: Row): boolean {

@@ -3,7 +3,7 @@ import { changeSchema } from '../change/avro.ts';
 import type { Step } from './plan.ts';
 import type { RegisteredSchema } from './ports.ts';
 import { subjectOf, type SetupTable } from './request.ts';
-import { valueTypeChanges } from './schema-fit.ts';
+import { typeChanges } from './schema-fit.ts';
 
 /** Old readers read new records and new readers read old ones, over all versions of the subject. */
 export const COMPATIBILITY = 'FULL_TRANSITIVE';
@@ -38,23 +38,30 @@ export function planSubject(table: SetupTable, existing: SubjectFacts = NOTHING)
       ...setLevel(subject, level),
       { kind: 'ok', what, detail: `version ${latest.version}, id ${latest.id}, ${COMPATIBILITY}` },
     ];
-  const misfits = [
-    ...valueTypeChanges(latest.schema, schema),
-    ...(existing.refusal === null ? [] : [`the registry refuses it: ${existing.refusal}`]),
-    ...(level === COMPATIBILITY
-      ? []
-      : [
-          `the subject's compatibility is ${level ?? 'not set'}, so that the registry cannot tell; set it to ${COMPATIBILITY}`,
-        ]),
-  ];
-  if (misfits.length === 0) return [register];
-  return misfits.map((misfit) => ({
-    kind: 'mismatch',
-    what,
-    detail:
-      `version ${latest.version} is not the schema of the mapping, which cannot follow it: ${misfit}. ` +
-      'Change the mapping back, or give the table a new topic',
-  }));
+  const misfits = misfitsOf(existing, latest, schema);
+  return misfits.length === 0 ? [register] : misfits.map((detail) => ({ kind: 'mismatch', what, detail }));
+}
+
+/** Why the wanted schema cannot be the next version of this subject; nothing where it can. */
+function misfitsOf(
+  { level, refusal }: SubjectFacts,
+  latest: RegisteredSchema,
+  wanted: object,
+): readonly string[] {
+  const differs = `version ${latest.version} is not the schema of the mapping`;
+  if (level !== COMPATIBILITY)
+    return [
+      `${differs}, and whether that can follow it the registry cannot tell: the subject's compatibility is ` +
+        `${level ?? 'not set'}. Set it to ${COMPATIBILITY} and run setup again`,
+    ];
+  const changes = typeChanges(latest.schema, wanted);
+  const reasons =
+    refusal === null
+      ? changes.filter(({ unseen }) => unseen).map(({ text }) => text)
+      : // The registry may give no reason: then the fields that changed say it.
+        [[`the registry refuses it: ${refusal}`, ...changes.map(({ text }) => text)].join('; ')];
+  const remedy = 'Change the mapping back, or give the table a new topic';
+  return reasons.map((reason) => `${differs}, and that cannot follow it: ${reason}. ${remedy}`);
 }
 
 /** Whether the registry has to be asked if it would take the wanted schema. */

@@ -32,6 +32,8 @@ export interface StartOptions extends StackOptions {
   readonly parts?: readonly PartName[];
   /** The stack is stopped when this process is gone, however it ended. Without it the stack stays up. */
   readonly ownerPid?: number;
+  /** Whether that also removes its data. */
+  readonly wipeWithOwner?: boolean;
 }
 
 /**
@@ -44,7 +46,9 @@ export async function startStack(options: StartOptions): Promise<Endpoints> {
   const supervision = await supervise(options, names);
   const { folder } = supervision;
   return folder.locked(async () => {
-    if (options.ownerPid !== undefined) await startWatchdog(folder, options.ownerPid);
+    if (options.ownerPid !== undefined) {
+      await startWatchdog(folder, options.ownerPid, options.wipeWithOwner ?? false);
+    }
     const parts = names.map((name) => partOf[name]);
     const results = await Promise.allSettled(parts.map((part) => start(part, supervision)));
     const failures = results

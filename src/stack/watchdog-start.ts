@@ -8,7 +8,7 @@ import type { StackFolder } from './stack-folder.ts';
  * Starts the small process that stops the stack when its owner is gone. A new owner's watchdog replaces the one
  * before, which ends when it finds its record changed.
  */
-export async function startWatchdog(folder: StackFolder, ownerPid: number): Promise<void> {
+export async function startWatchdog(folder: StackFolder, ownerPid: number, wipe: boolean): Promise<void> {
   const owner = identify(ownerPid);
   if (owner === undefined) {
     throw new StackError({
@@ -18,7 +18,7 @@ export async function startWatchdog(folder: StackFolder, ownerPid: number): Prom
   }
   // Beside this file, as source or as built.
   const script = fileURLToPath(new URL(`./watchdog${extname(import.meta.url)}`, import.meta.url));
-  const args = [script, folder.dir, String(owner.pid), owner.start];
+  const args = [script, folder.dir, String(owner.pid), owner.start, wipe ? 'wipe' : 'keep'];
   const id = await startDetached(
     { file: process.execPath, args, cwd: folder.dir },
     folder.logFile('watchdog'),

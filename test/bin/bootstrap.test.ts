@@ -149,9 +149,9 @@ describe('two at once', () => {
   it('do the work once: the second waits for the first, says so, and finds all done', async () => {
     using checkout = new Checkout();
     checkout.behave('npm', 'hang');
-    const first = checkout.start('engines');
+    const first = checkout.start('bootstrap', 'engines');
     await until(() => checkout.calls().length === 1);
-    const second = checkout.start('engines');
+    const second = checkout.start('bootstrap', 'engines');
     let heard = '';
     second.child.stderr?.on('data', (chunk) => (heard += String(chunk)));
     await until(() => heard.includes(`waiting for the one that is already running (pid ${first.child.pid})`));
@@ -167,7 +167,7 @@ describe('two at once', () => {
 
 /** Kills the bootstrap when npm or Maven has been called that many times and hangs half-way. */
 async function killAfter(checkout: Checkout, calls: number): Promise<void> {
-  const { child, result } = checkout.start('engines');
+  const { child, result } = checkout.start('bootstrap', 'engines');
   await until(() => checkout.calls().length === calls);
   child.kill('SIGKILL');
   await result;

@@ -7,23 +7,25 @@ import { fileURLToPath } from 'node:url';
 
 /** A bare checkout with our `bin/`, on a machine whose java, mvn and npm are fakes that are quick and can be told to fail. */
 export class Checkout {
-  readonly root = mkdtempSync(join(tmpdir(), 'deltaferry-checkout-'));
-  private readonly tools = join(this.root, '.tools');
+  readonly root: string;
+  private readonly home = mkdtempSync(join(tmpdir(), 'deltaferry-checkout-'));
+  private readonly tools = join(this.home, '.tools');
 
-  constructor() {
+  /** @param inside a folder of the machine, `node_modules/deltaferry` for an installed package */
+  constructor(inside = 'checkout') {
+    this.root = join(this.home, inside);
     cpSync(fileURLToPath(new URL('../../bin', import.meta.url)), join(this.root, 'bin'), { recursive: true });
     this.write('package.json', '{"name": "deltaferry", "type": "module"}');
     this.lock('1.0.0');
     for (const engine of ['kafka', 'registry', 'warehouse'])
       this.write(`stack/${engine}/pom.xml`, `<project>${engine}</project>`);
-    this.write('.tools/package.json', '{"type": "commonjs"}');
     this.java('17.0.15');
     this.maven('3.8.7');
     this.tool('npm', fakeNpm);
   }
 
   [Symbol.dispose](): void {
-    rmSync(this.root, { recursive: true, force: true, maxRetries: 5 });
+    rmSync(this.home, { recursive: true, force: true, maxRetries: 5 });
   }
 
   /** The lock file asks for one package in this version. */
@@ -49,7 +51,7 @@ export class Checkout {
 
   /** `hang`: the tool stops half-way and waits; `fail`: it fails; otherwise it works. */
   behave(tool: 'npm' | 'mvn', how: 'hang' | 'fail' | 'work'): void {
-    this.write(`.tools/${tool}.behaviour`, how);
+    writeFileSync(join(this.tools, `${tool}.behaviour`), how);
   }
 
   /** What npm and Maven were called for so far, in order. */
@@ -58,9 +60,13 @@ export class Checkout {
     return existsSync(file) ? readFileSync(file, 'utf8').trim().split('\n') : [];
   }
 
-  start(need: 'dependencies' | 'engines'): { child: ChildProcess; result: Promise<Result> } {
-    const env = { PATH: this.tools, HOME: this.root };
-    const child = spawn(process.execPath, [join(this.root, 'bin', 'bootstrap.js'), need], { env });
+  /** Starts one of the scripts in `bin/`. */
+  start(
+    script: 'bootstrap' | 'deltaferry' | 'run',
+    ...args: string[]
+  ): { child: ChildProcess; result: Promise<Result> } {
+    const env = { PATH: this.tools, HOME: this.home };
+    const child = spawn(process.execPath, [join(this.root, 'bin', `${script}.js`), ...args], { env });
     let output = '';
     child.stdout.on('data', (chunk) => (output += String(chunk)));
     child.stderr.on('data', (chunk) => (output += String(chunk)));
@@ -73,12 +79,12 @@ export class Checkout {
   }
 
   run(need: 'dependencies' | 'engines'): Promise<Result> {
-    return this.start(need).result;
+    return this.start('bootstrap', need).result;
   }
 
-  write(name: string, content: string): void {
+  write(name: string, content: string, mode = 0o644): void {
     mkdirSync(dirname(join(this.root, name)), { recursive: true });
-    writeFileSync(join(this.root, name), content);
+    writeFileSync(join(this.root, name), content, { mode });
   }
 
   private tool(name: string, body: string): void {
@@ -113,6 +119,7 @@ const fakeNpm = `
   fs.mkdirSync('node_modules/left', { recursive: true });
   halfway();
   fs.copyFileSync('package.json', 'node_modules/left/package.json');
+  if (fs.existsSync('.installed')) fs.cpSync('.installed', 'node_modules/.bin', { recursive: true });
   fs.copyFileSync('package-lock.json', 'node_modules/.package-lock.json');`;
 
 /** As the three poms do, with a first half that must never pass for the whole. */

@@ -10,14 +10,14 @@ import { BugError, PoisonError, UsageError } from '../../src/errors.ts';
 import { avscCodec } from './avsc-codec.ts';
 import { exchangeTexts } from './exchange-texts.ts';
 import { changeOf, EMPLOYEES, table } from './fixtures.ts';
-import { schemaFileText } from './generated.ts';
 import { TYPE_CASES } from './type-cases.ts';
 
 const EMITTED = 1_735_689_600_999_999;
 
 test('schemas/employees_changes-value.avsc is the schema of the default table', () => {
   const file = new URL('../../schemas/employees_changes-value.avsc', import.meta.url);
-  assert.equal(readFileSync(file, 'utf8'), schemaFileText(), 'run: node test/change/generated.ts');
+  const written = JSON.stringify(JSON.parse(readFileSync(file, 'utf8')));
+  assert.equal(written, JSON.stringify(changeSchema(EMPLOYEES)), 'run: node test/change/generated.ts');
 });
 
 const TYPES: readonly ColumnType[] = [

@@ -61,7 +61,7 @@ function typeOf(schema: object): avro.Type {
     logicalTypes: { decimal: DecimalText, date: Unchanged, uuid: Unchanged } as never,
     assertLogicalTypes: true,
     wrapUnions: 'never' as never,
-    typeHook: (found: unknown) => (isExactLong(found) ? exactLong() : undefined) as avro.Type,
+    typeHook: (found: unknown) => (isExactLong(found) ? exactLong() : undefined),
   });
 }
 
@@ -109,7 +109,7 @@ class DecimalText extends avro.types.LogicalType {
   readonly scale: number;
 
   constructor(schema: { scale: number }, options: unknown) {
-    super(schema as unknown as avro.Schema, options as avro.ForSchemaOptions);
+    super(schema as unknown as avro.Schema, options);
     this.scale = schema.scale;
   }
   override _fromValue(bytes: Buffer): string {

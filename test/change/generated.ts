@@ -1,14 +1,15 @@
+import { execFileSync } from 'node:child_process';
 import { writeFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
 import { changeSchema } from '../../src/change/avro.ts';
 import { EMPLOYEES } from './fixtures.ts';
 import { typesDocument } from './types-document.ts';
 
-/** Files in the tree that are made from the code. Run this file to write them again. */
-export function schemaFileText(): string {
-  return `${JSON.stringify(changeSchema(EMPLOYEES), null, 2)}\n`;
-}
-
-if (import.meta.main) {
-  writeFileSync(new URL('../../schemas/employees_changes-value.avsc', import.meta.url), schemaFileText());
-  writeFileSync(new URL('../../docs/TYPES.md', import.meta.url), typesDocument());
-}
+// Writes the files of the tree that are made from src/change; tests compare them.
+const root = new URL('../../', import.meta.url);
+const files = {
+  'schemas/employees_changes-value.avsc': JSON.stringify(changeSchema(EMPLOYEES), null, 2),
+  'docs/TYPES.md': typesDocument(),
+};
+for (const [file, text] of Object.entries(files)) writeFileSync(new URL(file, root), text);
+execFileSync('node_modules/.bin/oxfmt', Object.keys(files), { cwd: fileURLToPath(root), stdio: 'ignore' });

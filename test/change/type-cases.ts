@@ -16,6 +16,8 @@ export interface TypeCases {
   readonly type: string;
   readonly accepted: readonly Accepted[];
   readonly refused: readonly Refused[];
+  /** Of the accepted Postgres texts, those that docs/TYPES.md shows as the ends of the type. */
+  readonly extremes: readonly string[];
   /** What docs/TYPES.md says is refused. */
   readonly refusals: string;
 }
@@ -39,6 +41,7 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
     type: 'boolean',
     accepted: same('true', 'false'),
     refused: invalid('', 't', 'TRUE', '1'),
+    extremes: ['false', 'true'],
     refusals: 'anything else',
   },
   smallint: {
@@ -48,6 +51,7 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       ...outOfRange('-32769', '32768', '99999999999999999999'),
       ...invalid('', '-', '1.0', '1e3', ' 1', '+1'),
     ],
+    extremes: ['-32768', '32767'],
     refusals: 'outside −32768 … 32767',
   },
   integer: {
@@ -59,6 +63,7 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       ['007', '7'],
     ),
     refused: [...outOfRange('-2147483649', '2147483648'), ...invalid('', '0x10', '1_000', 'NaN')],
+    extremes: ['-2147483648', '2147483647'],
     refusals: 'outside −2³¹ … 2³¹−1',
   },
   bigint: {
@@ -76,6 +81,7 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       '9223372036854775807',
     ),
     refused: [...outOfRange('-9223372036854775809', '9223372036854775808'), ...invalid('', '1n', '9.0')],
+    extremes: ['-9223372036854775808', '9223372036854775807'],
     refusals: 'outside −2⁶³ … 2⁶³−1',
   },
   numeric: {
@@ -97,6 +103,7 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       ...outOfRange('1.001', '10000000000', '-10000000000.00', '1e10', '1e-3', '1E999', 'NaN', 'Infinity'),
       ...invalid('', '.', '1.', '.5', '1,5', '0x1', '--1', '1e', '1e9999'),
     ],
+    extremes: ['-9999999999.99', '9999999999.99'],
     refusals:
       'more significant decimals than the scale, more digits than the precision (never rounded); NaN, ±infinity',
   },
@@ -115,6 +122,7 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       ['-Infinity', '-Infinity'],
     ),
     refused: [...outOfRange('3.5e38', '-1e400', '1e-50'), ...invalid('', 'nan', 'inf', '1e', '0x1p3')],
+    extremes: ['-3.4028235e+38', '1e-45', '3.4028235e+38', '-0', 'NaN', 'Infinity', '-Infinity'],
     refusals: 'beyond the largest or below the smallest 32-bit float',
   },
   'double precision': {
@@ -132,6 +140,15 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       ['-Infinity', '-Infinity'],
     ),
     refused: [...outOfRange('1.8e308', '1e-400'), ...invalid('', 'nan', '1d', '1 ')],
+    extremes: [
+      '-1.7976931348623157e+308',
+      '5e-324',
+      '1.7976931348623157e+308',
+      '-0',
+      'NaN',
+      'Infinity',
+      '-Infinity',
+    ],
     refusals: 'beyond the largest or below the smallest double',
   },
   text: {
@@ -148,12 +165,14 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       'x'.repeat(70_000),
     ),
     refused: invalid('a\0b', '\ud800', 'x\udc00'),
+    extremes: ['', '𝒳 👩‍🚀 \u{10ffff}'],
     refusals: 'NUL; half a surrogate pair',
   },
   varchar: {
     type: 'varchar(4)',
     accepted: same('', 'abcd', '𝒳𝒳𝒳𝒳', 'a  '),
     refused: [...outOfRange('abcde', 'abcd ', '𝒳𝒳𝒳𝒳𝒳'), ...invalid('\0', '\ud800')],
+    extremes: ['', '𝒳𝒳𝒳𝒳'],
     refusals: 'more than n characters (blanks count, nothing is cut); as text',
   },
   date: {
@@ -170,6 +189,7 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       ...outOfRange('-719163', '2932897', 'infinity', '-infinity'),
       ...invalid('', '2024-01-01', '1.5'),
     ],
+    extremes: ['0001-01-01', '9999-12-31'],
     refusals: 'BC, years past 9999, ±infinity',
   },
   timestamp: {
@@ -190,6 +210,7 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       ...outOfRange('-62135596800000001', '253402300800000000', 'infinity', '-infinity'),
       ...invalid('', '2024-01-01 00:00:00', '1.5'),
     ],
+    extremes: ['0001-01-01 00:00:00', '9999-12-31 23:59:59.999999'],
     refusals: 'BC, years past 9999, ±infinity',
   },
   timestamptz: {
@@ -206,6 +227,7 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       ...outOfRange('-62135596800000001', '253402300800000000', 'infinity', '-infinity'),
       ...invalid('', '2024-01-01', '1e15'),
     ],
+    extremes: ['0001-01-01 00:00:00+00', '9999-12-31 23:59:59.999999+00'],
     refusals: 'BC, years past 9999, ±infinity',
   },
   uuid: {
@@ -220,12 +242,14 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       '{00000000-0000-0000-0000-000000000000}',
       '00000000-0000-0000-0000-00000000000g',
     ),
+    extremes: ['00000000-0000-0000-0000-000000000000', 'ffffffff-ffff-ffff-ffff-ffffffffffff'],
     refusals: 'anything but 8-4-4-4-12 hexadecimal digits',
   },
   bytea: {
     type: 'bytea',
     accepted: accepted(['', '\\x'], ['00', '\\x00'], ['00FFdeadBEEF', '\\x00ffdeadbeef']),
     refused: invalid('0', '0g', '\\x00', '0x00'),
+    extremes: ['\\x', '\\x00ffdeadbeef'],
     refusals: '—',
   },
   jsonb: {
@@ -239,12 +263,14 @@ export const TYPE_CASES: Readonly<Record<ColumnType['name'], TypeCases>> = {
       '"\\\\u0000"',
     ),
     refused: invalid('', '{', "{'a':1}", 'NaN', '"\\u0000"', '{"\\u0000":1}', '"\\ud800"', '"a\0"'),
+    extremes: ['12345678901234567890.1234567890123456789'],
     refusals: 'what is not JSON; \\u0000 and half a surrogate pair, which jsonb cannot store',
   },
   enum: {
     type: 'enum(mood)',
     accepted: same('happy', 'ünglücklich', 'with space'),
     refused: invalid('a\0', '\udfff'),
+    extremes: ['happy'],
     refusals: 'as text; a label that the type lacks is refused by Postgres',
   },
 };

@@ -4,10 +4,19 @@ import { pomVersion, packageJson, text } from './tree.ts';
 
 /** Rows of the table under a heading: [first cell without backticks, second cell, third cell]. */
 function tableUnder(heading: string): readonly (readonly [string, string, string])[] {
-  const section = text('docs/DEPENDENCIES.md').split(/^## /m).find((part) => part.startsWith(`${heading}\n`)) ?? '';
+  const section =
+    text('docs/DEPENDENCIES.md')
+      .split(/^## /m)
+      .find((part) => part.startsWith(`${heading}\n`)) ?? '';
   return section
     .split('\n')
-    .filter((line) => line.startsWith('| ') && !line.startsWith('| package') && !line.startsWith('| engine'))
+    .filter(
+      (line) =>
+        line.startsWith('| ') &&
+        !line.startsWith('| package') &&
+        !line.startsWith('| engine') &&
+        !line.startsWith('| -'),
+    )
     .map((line) => {
       const [, name = '', version = '', why = ''] = line.split('|').map((cell) => cell.trim());
       return [name.replaceAll('`', ''), version, why];
@@ -30,11 +39,14 @@ describe('docs/DEPENDENCIES.md', () => {
 
   it('holds every package to one exact version', () => {
     for (const [heading] of sections)
-      for (const [name, version] of tableUnder(heading)) assert.match(version, /^\d+\.\d+\.\d+(-[\w.]+)?$/, name);
+      for (const [name, version] of tableUnder(heading))
+        assert.match(version, /^\d+\.\d+\.\d+(-[\w.]+)?$/, name);
   });
 
   it('names the engines with the versions of their poms', () => {
-    const engines = Object.fromEntries(tableUnder('Engines of the local stack').map(([name, version]) => [name, version]));
+    const engines = Object.fromEntries(
+      tableUnder('Engines of the local stack').map(([name, version]) => [name, version]),
+    );
     assert.deepEqual(engines, {
       Kafka: pomVersion('stack/kafka/pom.xml', 'kafka_2.13'),
       'log4j-slf4j-impl': pomVersion('stack/kafka/pom.xml', 'log4j-slf4j-impl'),

@@ -22,7 +22,9 @@ export const packageJson = JSON.parse(text('package.json')) as {
 /** The version that a pom gives an artifact, its properties filled in. */
 export function pomVersion(pom: string, artifact: string): string {
   const xml = text(pom);
-  const declared = new RegExp(`<artifactId>${artifact}</artifactId>\\s*<version>([^<]+)</version>`).exec(xml)?.[1];
+  const declared = new RegExp(`<artifactId>${artifact}</artifactId>\\s*<version>([^<]+)</version>`).exec(
+    xml,
+  )?.[1];
   if (declared === undefined) throw new Error(`${pom} has no version of ${artifact}`);
   const property = /^\$\{(.+)\}$/.exec(declared)?.[1];
   const version = property === undefined ? declared : new RegExp(`<${property}>([^<]+)<`).exec(xml)?.[1];

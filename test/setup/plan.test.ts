@@ -230,7 +230,7 @@ describe('existing schemas', () => {
         refusal: 'READER_TYPE_MISMATCH at /fields/1',
       },
       expected: [
-        /^mismatch schema .*version 3 is not the schema of the mapping.*the registry refuses it: READER_TYPE_MISMATCH/,
+        /^mismatch schema .*version 3 is not the schema of the mapping.*the registry refuses it: READER_TYPE_MISMATCH at .fields.1; field Row.emp_id was string and would be long/,
       ],
     },
     {
@@ -253,7 +253,7 @@ describe('existing schemas', () => {
         ),
         refusal: null,
       },
-      expected: [/^mismatch .*field Row.emp_id was timestamp-micros and would be a plain value/],
+      expected: [/^mismatch .*field Row.emp_id was timestamp-micros and would be long/],
     },
     {
       name: 'more digits before the point are the next version',
@@ -274,7 +274,7 @@ describe('existing schemas', () => {
         refusal: null,
       },
       expected: [
-        /^mismatch .*compatibility is BACKWARD, so that the registry cannot tell; set it to FULL_TRANSITIVE/,
+        /^mismatch .*the registry cannot tell: the subject's compatibility is BACKWARD. Set it to FULL_TRANSITIVE/,
       ],
     },
   ];

@@ -172,14 +172,14 @@ describe('the processes of a stack', () => {
     }
   });
 
-  it('are gone soon after their owner was killed', async () => {
+  it('are gone soon after their owner was killed, and so are its data if it wished', async () => {
     // As root also: Postgres serves a folder that its account cannot enter.
     const dir = stackDir(join('private', 'owned'));
     mkdirSync(join(root, 'private'), { mode: 0o700 });
     const stack = fileURLToPath(new URL('../../src/stack/stack.ts', import.meta.url));
     const program = `
       const { startStack } = await import(${JSON.stringify(stack)});
-      await startStack({ dir: ${JSON.stringify(dir)}, parts: ['postgres'], ownerPid: process.pid });
+      await startStack({ dir: ${JSON.stringify(dir)}, parts: ['postgres'], ownerPid: process.pid, wipeWithOwner: true });
       console.log('up');
       setInterval(() => {}, 1000);`;
     const owner = spawn(process.execPath, ['--input-type=module', '-e', program], {
@@ -189,7 +189,7 @@ describe('the processes of a stack', () => {
     const running = await processesOf(dir);
     assert.equal(running.length, 1);
     owner.kill('SIGKILL');
-    await until(() => Promise.resolve(running.every((id) => !isAlive(id))));
+    await until(() => Promise.resolve(running.every((id) => !isAlive(id)) && !existsSync(dir)));
   });
 });
 

@@ -1,7 +1,9 @@
-// What the product asks of Delta, through the local warehouse and the real client: if one of these changes with an
+// What the product asks of Delta and of files, through the local warehouse and the real client: if one of these changes with an
 // upgrade, capture, merging or recovery breaks, and here it is seen first.
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
+import { readFile, writeFile } from 'node:fs/promises';
+import { get } from 'node:https';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { rows, startWarehouse, type Session, type Warehouse } from './warehouse-process.ts';
@@ -111,7 +113,7 @@ test('two writers of one table never lose an update: one waits its turn or is to
   await rows(session, 'CREATE TABLE hr.counter USING DELTA AS SELECT 0 AS n');
   const writers = [session, await warehouse.session()];
   let conflicts = 0;
-  const increments = 4;
+  const increments = 3;
   await Promise.all(
     writers.map(async (writer) => {
       for (let done = 0; done < increments;) {
@@ -143,13 +145,70 @@ test('DROP deletes the files, and a table of the same name begins anew', async (
   ]);
 });
 
+describe('files in volumes', () => {
+  const stage = async (sql: string): Promise<void> => {
+    const operation = await session.executeStatement(sql, { stagingAllowedLocalPath: warehouse.home });
+    await operation.close();
+  };
+
+  test('PUT, use, list, GET and REMOVE', async () => {
+    const local = join(warehouse.home, 'people.json');
+    await writeFile(local, '{"id":1,"name":"Zoë"}\n{"id":2,"name":""}\n');
+    await stage(`PUT '${local}' INTO '/Volumes/main/default/in/a b/people.json'`);
+    const folder = '/Volumes/main/default/in/a b';
+    const read = `SELECT id, name FROM json.\`${folder}\` ORDER BY id`;
+    const people = [
+      { id: 1n, name: 'Zoë' },
+      { id: 2n, name: '' },
+    ];
+    assert.deepEqual(await rows(session, read), people);
+    await rows(session, 'CREATE TABLE people (id BIGINT, name STRING, extra INT) USING DELTA');
+    await rows(session, `COPY INTO people FROM '${folder}' FILEFORMAT = JSON`);
+    assert.deepEqual(await rows(session, 'SELECT id, name FROM people ORDER BY id'), people);
+    const listed = await rows(session, `LIST '${folder}'`);
+    assert.deepEqual(
+      listed.map((row) => [row['path'], row['size']]),
+      [[`${folder}/people.json`, 42n]],
+    );
+    const back = join(warehouse.home, 'back.json');
+    await stage(`GET '${folder}/people.json' TO '${back}'`);
+    assert.equal(await readFile(back, 'utf8'), await readFile(local, 'utf8'));
+    await assert.rejects(stage(`PUT '${local}' INTO '${folder}/people.json'`), /FILE_ALREADY_EXISTS/);
+    await writeFile(local, '{"id":3,"name":"new"}\n');
+    await stage(`PUT '${local}' INTO '${folder}/people.json' OVERWRITE`);
+    assert.deepEqual(await rows(session, read), [{ id: 3n, name: 'new' }]);
+    await stage(`REMOVE '${folder}/people.json'`);
+    assert.deepEqual(await rows(session, `LIST '${folder}'`), []);
+  });
+
+  test('no path leads out of the volumes, and no URL works without its signature', async () => {
+    await assert.rejects(first(`REMOVE '/Volumes/../keystore.p12'`), /INVALID_VOLUME_PATH/);
+    const row = await first(`GET '/Volumes/main/default/in/x' TO '/tmp/x'`);
+    const url = new URL(String(row?.['presignedUrl']));
+    const status = (target: URL) =>
+      new Promise<number | undefined>((resolve, reject) => {
+        get(target, { ca: warehouse.ca, agent: false }, (response) => {
+          response.resume();
+          resolve(response.statusCode);
+        }).on('error', reject);
+      });
+    assert.equal(await status(url), 404);
+    url.pathname += 'y';
+    assert.equal(await status(url), 403);
+  });
+
+  test('the word /Volumes/ in a value stays as it is', async () => {
+    assert.deepEqual(await first(`SELECT '/Volumes/x' AS v`), { v: '/Volumes/x' });
+  });
+});
+
 test('everything but sessions survives a restart, and a table found again is dropped with its files', async () => {
   await rows(session, 'CREATE SCHEMA empty_one');
   await rows(
     session,
-    'CREATE TABLE `Top Level` (`odd name` INT) USING DELTA TBLPROPERTIES (delta.columnMapping.mode = "name")',
+    'CREATE TABLE top_level (`odd name` INT) USING DELTA TBLPROPERTIES (delta.columnMapping.mode = "name")',
   );
-  await rows(session, 'INSERT INTO `Top Level` VALUES (7)');
+  await rows(session, 'INSERT INTO top_level VALUES (7)');
   const columns = 'emp_id, name, salary';
   const read = `SELECT ${columns} FROM hr.employees ORDER BY emp_id`;
   const employees = await rows(session, read);
@@ -159,7 +218,7 @@ test('everything but sessions survives a restart, and a table found again is dro
   session = await warehouse.session();
   assert.deepEqual(await rows(session, read), employees);
   assert.equal((await first('DESCRIBE DETAIL hr.employees'))?.['id'], detail?.['id']);
-  assert.deepEqual(await rows(session, 'SELECT * FROM `Top Level`'), [{ 'odd name': 7 }]);
+  assert.deepEqual(await rows(session, 'SELECT * FROM top_level'), [{ 'odd name': 7 }]);
   assert.ok((await rows(session, 'SHOW SCHEMAS')).some((row) => row['namespace'] === 'empty_one'));
 
   await rows(session, `INSERT INTO hr.employees (${columns}) VALUES (6, 'Fay', 6.00)`);

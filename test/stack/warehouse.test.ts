@@ -2,8 +2,7 @@
 // Databricks, or everything that is tested on it proves nothing.
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { readdir, readFile, writeFile } from 'node:fs/promises';
-import { get } from 'node:https';
+import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { DBSQLParameter, DBSQLParameterType as Type } from '@databricks/sql';
@@ -276,7 +275,10 @@ describe('statements that are stopped', () => {
   const start = async (on: Session) => {
     const operation = await on.executeStatement(endless, { maxRows: null });
     const running = 1; // TOperationState.RUNNING_STATE
-    await until('the statement runs', async () => (await operation.status()).operationState === running);
+    await until(
+      'the statement runs',
+      async () => Number((await operation.status()).operationState) === running,
+    );
     return operation;
   };
   const bothCoresAreFree = async () =>
@@ -313,61 +315,4 @@ describe('statements that are stopped', () => {
       await bothCoresAreFree();
     });
   }
-});
-
-describe('files in volumes', () => {
-  const stage = async (sql: string): Promise<void> => {
-    const operation = await session.executeStatement(sql, { stagingAllowedLocalPath: warehouse.home });
-    await operation.close();
-  };
-
-  test('PUT, use, list, GET and REMOVE', async () => {
-    const local = join(warehouse.home, 'people.json');
-    await writeFile(local, '{"id":1,"name":"Zoë"}\n{"id":2,"name":""}\n');
-    await stage(`PUT '${local}' INTO '/Volumes/main/default/in/a b/people.json'`);
-    const folder = '/Volumes/main/default/in/a b';
-    const read = `SELECT id, name FROM json.\`${folder}\` ORDER BY id`;
-    const people = [
-      { id: 1n, name: 'Zoë' },
-      { id: 2n, name: '' },
-    ];
-    assert.deepEqual(await rows(session, read), people);
-    await rows(session, 'CREATE TABLE people (id BIGINT, name STRING, extra INT) USING DELTA');
-    await rows(session, `COPY INTO people FROM '${folder}' FILEFORMAT = JSON`);
-    assert.deepEqual(await rows(session, 'SELECT id, name FROM people ORDER BY id'), people);
-    const listed = await rows(session, `LIST '${folder}'`);
-    assert.deepEqual(
-      listed.map((row) => [row['path'], row['size']]),
-      [[`${folder}/people.json`, 42n]],
-    );
-    const back = join(warehouse.home, 'back.json');
-    await stage(`GET '${folder}/people.json' TO '${back}'`);
-    assert.equal(await readFile(back, 'utf8'), await readFile(local, 'utf8'));
-    await assert.rejects(stage(`PUT '${local}' INTO '${folder}/people.json'`), /FILE_ALREADY_EXISTS/);
-    await writeFile(local, '{"id":3,"name":"new"}\n');
-    await stage(`PUT '${local}' INTO '${folder}/people.json' OVERWRITE`);
-    assert.deepEqual(await rows(session, read), [{ id: 3n, name: 'new' }]);
-    await stage(`REMOVE '${folder}/people.json'`);
-    assert.deepEqual(await rows(session, `LIST '${folder}'`), []);
-  });
-
-  test('no path leads out of the volumes, and no URL works without its signature', async () => {
-    await assert.rejects(first(`REMOVE '/Volumes/../keystore.p12'`), /INVALID_VOLUME_PATH/);
-    const row = await first(`GET '/Volumes/main/default/in/x' TO '/tmp/x'`);
-    const url = new URL(String(row?.['presignedUrl']));
-    const status = (target: URL) =>
-      new Promise<number | undefined>((resolve, reject) => {
-        get(target, { ca: warehouse.ca, agent: false }, (response) => {
-          response.resume();
-          resolve(response.statusCode);
-        }).on('error', reject);
-      });
-    assert.equal(await status(url), 404);
-    url.pathname += 'y';
-    assert.equal(await status(url), 403);
-  });
-
-  test('the word /Volumes/ in a value stays as it is', async () => {
-    assert.deepEqual(await first(`SELECT '/Volumes/x' AS v`), { v: '/Volumes/x' });
-  });
 });

@@ -34,18 +34,23 @@ export const runCommand: AddCommand = (program, context) => {
 };
 
 async function run(options: Options, context: Context): Promise<void> {
-  const [{ loadConfig }, { createLogger }, { ROLES, runService }] = await Promise.all([
+  const [{ loadConfig }, { scrubber }] = await Promise.all([
     import('../../service/config/load.ts'),
-    import('../../service/logger.ts'),
-    import('../../service/run.ts'),
+    import('../../service/config/redact.ts'),
   ]);
-  const roles = await rolesOf(options.only, ROLES);
   const dedicated = {
     'http.port': options.httpPort,
     'log.level': options.logLevel,
     'log.format': options.logFormat,
   };
   const config = await loadConfig(loadOptions(options, context, dedicated));
+  context.conceal(scrubber(config));
+  // The drivers are loaded once the configuration is known to be right.
+  const [{ createLogger }, { ROLES, runService }] = await Promise.all([
+    import('../../service/logger.ts'),
+    import('../../service/run.ts'),
+  ]);
+  const roles = await rolesOf(options.only, ROLES);
   await runService({ config, roles, logger: createLogger(config.log), signal: context.interruptible() });
   if (options.json === true) printJson(context, { stopped: true, roles });
 }

@@ -17,12 +17,17 @@ export const setupCommand: AddCommand = (program, context, exit) => {
 };
 
 async function setup(options: Options, context: Context): Promise<ExitCode> {
-  const [{ loadConfig }, { setupTables }, { setupLines }] = await Promise.all([
+  const [{ loadConfig }, { scrubber }] = await Promise.all([
     import('../../service/config/load.ts'),
+    import('../../service/config/redact.ts'),
+  ]);
+  const config = await loadConfig(loadOptions(options, context));
+  context.conceal(scrubber(config));
+  // The drivers are loaded once the configuration is known to be right.
+  const [{ setupTables }, { setupLines }] = await Promise.all([
     import('../../service/setup.ts'),
     import('../../setup/report.ts'),
   ]);
-  const config = await loadConfig(loadOptions(options, context));
   const result = await setupTables(config, { dryRun: options.dryRun === true });
   if (options.json === true) printJson(context, result);
   else for (const line of setupLines(result)) printLine(context, line);

@@ -72,7 +72,7 @@ export function assignmentsOfFlags(
     if (node.kind === 'map' || (node.kind === 'list' && node.item.kind !== 'text')) {
       report({
         path: source,
-        message: `is a section; set one of its fields, such as ${written}.${firstField(node)}`,
+        message: `is a section; set one of its fields, such as ${written}${intoField(node)}`,
       });
       return [];
     }
@@ -128,6 +128,8 @@ function nearestPath(written: string, tree: MapNode): string | undefined {
   return nearest(written, known) ?? known.find((path) => path.endsWith(`.${written}`));
 }
 
-function firstField(node: Node): string {
-  return node.kind === 'map' ? ([...node.fields.keys()][0] ?? '') : '';
+/** How to go on from a section's path: `.brokers`, `[0].name`. */
+function intoField(node: Node): string {
+  if (node.kind === 'list') return `[0]${intoField(node.item)}`;
+  return node.kind === 'map' ? `.${[...node.fields.keys()][0]}` : '';
 }

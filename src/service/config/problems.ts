@@ -67,6 +67,8 @@ const NAMES: Readonly<Record<string, string>> = {
 function messageOf(issue: z.core.$ZodIssue, value: unknown): string {
   if (value === undefined && issue.code !== 'custom') return 'required';
   if (issue.code === 'invalid_type') {
+    if (issue.expected === 'int' && typeof value === 'number')
+      return 'expected a whole number, got a fraction';
     const hint = issue.expected === 'string' && isScalar(value) ? ' (put it in quotes)' : '';
     return `expected ${NAMES[issue.expected] ?? issue.expected}, got ${kindOf(value)}${hint}`;
   }

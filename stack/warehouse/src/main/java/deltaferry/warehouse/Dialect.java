@@ -2,7 +2,6 @@ package deltaferry.warehouse;
 
 import java.io.IOException;
 import java.nio.file.Files;
-import java.nio.file.NoSuchFileException;
 import java.nio.file.Path;
 import java.util.ArrayList;
 import java.util.List;
@@ -36,12 +35,15 @@ import org.apache.spark.sql.types.StructType;
  */
 final class Dialect {
   private static final Pattern STAGING =
-      Pattern.compile("(?is)\\s*(PUT|GET|REMOVE)\\s+'([^']+)'(?:\\s+(?:INTO|TO)\\s+'([^']+)')?(\\s+OVERWRITE)?\\s*;?\\s*");
+      Pattern.compile(
+          "(?is)\\s*(PUT|GET|REMOVE)\\s+'([^']+)'"
+              + "(?:\\s+(?:INTO|TO)\\s+'([^']+)')?(\\s+OVERWRITE)?\\s*;?\\s*");
   private static final Pattern LIST = Pattern.compile("(?is)\\s*LIST\\s+'(/Volumes/[^']+)'\\s*;?\\s*");
   private static final Pattern COPY =
       Pattern.compile(
           "(?is)\\s*COPY\\s+INTO\\s+(?<table>\\S+)"
-              + "\\s+FROM\\s+(?:'(?<all>/Volumes/[^']+)'|\\(\\s*SELECT\\s+(?<list>.+?)\\s+FROM\\s+'(?<some>/Volumes/[^']+)'\\s*\\))"
+              + "\\s+FROM\\s+(?:'(?<all>/Volumes/[^']+)'"
+              + "|\\(\\s*SELECT\\s+(?<list>.+?)\\s+FROM\\s+'(?<some>/Volumes/[^']+)'\\s*\\))"
               + "\\s+FILEFORMAT\\s*=\\s*(?<format>\\w+)"
               + "(?:\\s+FORMAT_OPTIONS\\s*\\((?<options>.*?)\\))?(?:\\s+COPY_OPTIONS\\s*\\(.*\\))?\\s*;?\\s*");
   private static final Pattern FILES =
@@ -92,7 +94,7 @@ final class Dialect {
 
   private Dataset<Row> list(SparkSession spark, String remote) throws IOException {
     Path folder = volumes.resolve(remote);
-    if (!Files.exists(folder)) throw new NoSuchFileException(remote);
+    if (!Files.exists(folder)) throw new IllegalArgumentException("[PATH_NOT_FOUND] " + remote + " does not exist");
     List<Row> rows = new ArrayList<>();
     try (Stream<Path> entries = Files.isDirectory(folder) ? Files.list(folder) : Stream.of(folder)) {
       for (Path file : (Iterable<Path>) entries.sorted()::iterator) {

@@ -1,0 +1,252 @@
+import type { TableMapping } from '../change/table.ts';
+import { kindOf, reactionTo, remedyFor } from '../error-policy.ts';
+import { OperatorError } from '../errors.ts';
+import { backoff, type Backoff } from '../flow/backoff.ts';
+import type { DeadLetter, DeadLetters } from '../ports/dead-letters.ts';
+import type { HistorySink } from '../ports/history-sink.ts';
+import type { BatchOutcome, PartitionRange, StreamBatch, StreamHandler } from '../ports/record-stream.ts';
+import type { SchemaSource } from '../ports/schema-source.ts';
+import { HistoryPartition, type AppliedPart } from './history-partition.ts';
+import { createRecordReaders } from './record-reader.ts';
+
+/** How a partition is; what `onState` tells, on every change. */
+export type PartitionState =
+  | { readonly kind: 'running' }
+  /** It will be tried again in a moment. */
+  | { readonly kind: 'retrying'; readonly error: unknown }
+  /** A person has to act; it is tried again slowly all the same. */
+  | { readonly kind: 'stopped'; readonly error: unknown; readonly remedy: string }
+  /** It is no longer ours. */
+  | { readonly kind: 'released' };
+
+export interface Applied extends AppliedPart {
+  /** From the event time of each change to now, milliseconds. */
+  readonly latenciesMs: Float64Array;
+}
+
+export interface PostgresHistoryOptions {
+  readonly topic: string;
+  readonly table: TableMapping;
+  /** Id of the system that the sink writes: its own changes are passed over. */
+  readonly origin: string;
+  readonly sink: HistorySink;
+  readonly deadLetters: DeadLetters;
+  readonly schemas: SchemaSource;
+  /** Changes per applying transaction; default 10,000. */
+  readonly maxBatchChanges?: number;
+  /** Bytes of records per applying transaction; default 8 MB. */
+  readonly maxBatchBytes?: number;
+  /** How far ahead an event time may be, milliseconds; default 5 minutes. */
+  readonly skewMs?: number;
+  /** When a stopped partition is tried again, milliseconds; default 30,000. */
+  readonly stoppedRetryMs?: number;
+  /** Longest wait between tries after a transient failure, milliseconds; default 10,000. */
+  readonly maxRetryMs?: number;
+  /** Milliseconds since 1970. */
+  readonly now?: () => number;
+  /** Uniform in [0, 1), for jitter. */
+  readonly random?: () => number;
+  readonly onState?: (partition: number, state: PartitionState) => void;
+  readonly onApplied?: (applied: Applied) => void;
+  /** After each batch: offsets left until the partition's end. */
+  readonly onLag?: (partition: number, records: number) => void;
+  readonly onDeadLetter?: (letter: DeadLetter) => void;
+}
+
+const KEEP_ALIVE_MS = 2000;
+
+interface Held {
+  readonly partition: HistoryPartition;
+  readonly waits: Backoff;
+  /** Fences in a row: the first one seeks at once, more of them wait. */
+  fences: number;
+  /** Where a partition that the sink has lost the offset of would start. */
+  low: bigint;
+  state: PartitionState['kind'] | null;
+}
+
+/**
+ * Feeds the changes topic into an SCD2 history, each change exactly once: the sink stores the offset
+ * with the changes, and every doubt is settled by asking it. Knows no driver.
+ */
+export function createPostgresHistory(options: PostgresHistoryOptions): StreamHandler {
+  const { topic, table, sink } = options;
+  const now = options.now ?? Date.now;
+  const random = options.random ?? Math.random;
+  const stoppedRetryMs = options.stoppedRetryMs ?? 30_000;
+  const held = new Map<number, Held>();
+  const readers = createRecordReaders({
+    topic,
+    table,
+    schemas: options.schemas,
+    origin: options.origin,
+    skewMs: options.skewMs ?? 5 * 60_000,
+    now,
+  });
+
+  function hold(partition: number): Held {
+    const found = held.get(partition);
+    if (found !== undefined) return found;
+    const fresh: Held = {
+      partition: new HistoryPartition({
+        topic,
+        partition,
+        sink,
+        deadLetters: options.deadLetters,
+        maxChanges: options.maxBatchChanges ?? 10_000,
+        maxBytes: options.maxBatchBytes ?? 8 * 1024 * 1024,
+        now,
+        onApplied: applied,
+        onDeadLetter: (letter) => options.onDeadLetter?.(letter),
+      }),
+      waits: backoff({ initialMs: 100, maxMs: options.maxRetryMs ?? 10_000, random }),
+      fences: 0,
+      low: 0n,
+      state: null,
+    };
+    held.set(partition, fresh);
+    return fresh;
+  }
+
+  function applied(part: AppliedPart): void {
+    const at = now();
+    const latenciesMs = Float64Array.from(part.changes, ({ ts }) => at - Number(ts) / 1000);
+    options.onApplied?.({ ...part, latenciesMs });
+  }
+
+  async function assigned(ranges: ReadonlyMap<number, PartitionRange>): Promise<ReadonlyMap<number, bigint>> {
+    for (const [partition, { low }] of ranges) hold(partition).low = low;
+    let offsets: ReadonlyMap<number, bigint>;
+    try {
+      offsets = await claim([...ranges.keys()]);
+    } catch (error) {
+      for (const partition of ranges.keys()) report(partition, stateAfter(error));
+      // Thrown: asked again soon. Left out: asked again later.
+      if (reactionTo(error) === 'retry') throw error;
+      return new Map();
+    }
+    const answer = new Map<number, bigint>();
+    for (const [partition, range] of ranges) {
+      const offset = offsets.get(partition) ?? range.low;
+      const problem = outOfRange(partition, offset, range);
+      if (problem !== null) {
+        report(partition, stateAfter(problem));
+        continue;
+      }
+      hold(partition).partition.claimed(offset);
+      report(partition, { kind: 'running' });
+      answer.set(partition, offset);
+    }
+    return answer;
+  }
+
+  function claim(partitions: readonly number[]): Promise<ReadonlyMap<number, bigint>> {
+    return sink.claim(partitions, (partition) => hold(partition).low);
+  }
+
+  function outOfRange(partition: number, offset: bigint, { low, high }: PartitionRange): OperatorError | null {
+    if (offset < low)
+      return new OperatorError({
+        code: 'OFFSETS_EXPIRED',
+        message: `Topic ${topic} partition ${partition} begins at offset ${low}, the history of ${table.name} is at ${offset}: retention has dropped changes that were not applied.`,
+        remedy: `Lengthen retention.ms of ${topic}, then load ${table.name} anew (\`deltaferry backfill ${table.name}\`).`,
+      });
+    if (offset > high)
+      return new OperatorError({
+        code: 'OFFSETS_BEYOND_END',
+        message: `Topic ${topic} partition ${partition} ends at offset ${high}, the history of ${table.name} is at ${offset}: the topic was created anew or restored.`,
+        remedy: `Restore the topic, or load ${table.name} anew (\`deltaferry backfill ${table.name}\`) under another topic name.`,
+      });
+    return null;
+  }
+
+  async function batch(incoming: StreamBatch, keepAlive: () => Promise<void>): Promise<BatchOutcome> {
+    const holding = hold(incoming.partition);
+    const beat = setInterval(() => void keepAlive(), KEEP_ALIVE_MS);
+    try {
+      return await applyFrom(holding, incoming);
+    } catch (error) {
+      holding.partition.forget();
+      return outcomeOf(holding, incoming.partition, error);
+    } finally {
+      clearInterval(beat);
+    }
+  }
+
+  async function applyFrom(holding: Held, incoming: StreamBatch): Promise<BatchOutcome> {
+    const { partition } = holding;
+    if (partition.position === null) {
+      const offsets = await claim([incoming.partition]);
+      partition.claimed(offsets.get(incoming.partition) ?? holding.low);
+    }
+    const position = partition.position ?? incoming.from;
+    // Ahead: applied already. Behind: records are missing in between.
+    if (position < incoming.from || position > incoming.next) return { kind: 'seek', offset: position };
+    await partition.apply(incoming, readers());
+    holding.waits.reset();
+    holding.fences = 0;
+    report(incoming.partition, { kind: 'running' });
+    options.onLag?.(incoming.partition, Number(incoming.end - incoming.next));
+    return { kind: 'done', next: incoming.next };
+  }
+
+  async function outcomeOf(holding: Held, partition: number, error: unknown): Promise<BatchOutcome> {
+    const reaction = reactionTo(error);
+    switch (reaction) {
+      case 'drop':
+        return afterFence(holding, partition, error);
+      case 'retry':
+        report(partition, { kind: 'retrying', error });
+        return { kind: 'pause', ms: holding.waits.next() };
+      case 'stop':
+      case 'exit':
+      // Only reached where no single record can be blamed.
+      case 'dead-letter':
+        report(partition, stateAfter(error));
+        return { kind: 'pause', ms: stoppedRetryMs };
+      default:
+        return reaction satisfies never;
+    }
+  }
+
+  /** Somebody else moved the offset: go on from there, though a rebalance will probably take it from us. */
+  async function afterFence(holding: Held, partition: number, error: unknown): Promise<BatchOutcome> {
+    holding.fences += 1;
+    if (holding.fences > 1) {
+      report(partition, { kind: 'retrying', error });
+      return { kind: 'pause', ms: holding.waits.next() };
+    }
+    try {
+      const offset = (await claim([partition])).get(partition) ?? holding.low;
+      holding.partition.claimed(offset);
+      return { kind: 'seek', offset };
+    } catch (failure) {
+      return outcomeOf(holding, partition, failure);
+    }
+  }
+
+  function stateAfter(error: unknown): PartitionState {
+    return kindOf(error) === 'transient'
+      ? { kind: 'retrying', error }
+      : { kind: 'stopped', error, remedy: remedyFor(error) };
+  }
+
+  function report(partition: number, state: PartitionState): void {
+    const holding = held.get(partition);
+    // A failure is told each time: it may be another one.
+    if (holding === undefined || (state.kind === 'running' && holding.state === 'running')) return;
+    holding.state = state.kind;
+    options.onState?.(partition, state);
+  }
+
+  return {
+    assigned,
+    revoked(partitions) {
+      for (const partition of partitions) {
+        report(partition, { kind: 'released' });
+        held.delete(partition);
+      }
+    },
+    batch,
+  };
+}

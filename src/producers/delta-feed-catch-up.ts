@@ -1,0 +1,155 @@
+import { OperatorError, TransientError } from '../errors.ts';
+import { orAborted } from '../flow/abortable.ts';
+import type { FeedBatcher } from '../flow/feed-batch.ts';
+import { createPairing } from '../flow/pairing.ts';
+import { splitRange, versionRanges } from '../flow/version-ranges.ts';
+import { SchemaChangedError, type DeltaChangeRow, type DeltaCommit } from '../ports/delta-source.ts';
+import type { SessionDeps } from './delta-feed-deps.ts';
+import type { Publisher } from './delta-feed-publisher.ts';
+
+export interface CatchUpDeps extends SessionDeps {
+  readonly batcher: FeedBatcher;
+  readonly publisher: Publisher;
+  /** Throws where it is no longer the same table. */
+  readonly look: () => Promise<void>;
+}
+
+type Pages = AsyncIterable<readonly DeltaChangeRow[]>;
+
+/**
+ * Publishes everything from the batcher's next version to the newest; resolves with whether there was
+ * anything. The last batch may still be on its way then. `ahead`: the next version is known to exist,
+ * so it is read while the history is asked; the answer decides whether the rows count.
+ */
+export function createCatchUp(deps: CatchUpDeps): (signal: AbortSignal, ahead: boolean) => Promise<boolean> {
+  const { source, batcher, publisher, options, mapping, look } = deps;
+
+  async function catchUp(signal: AbortSignal, ahead: boolean): Promise<boolean> {
+    const next = batcher.next();
+    const early = ahead ? startReading(next, signal) : null;
+    try {
+      const commits = await history(next, signal);
+      const latest = commits[0]?.version ?? -1;
+      deps.onPolled?.({ latestVersion: latest });
+      if (latest < next) return checkNotShorter(latest, next);
+      const own = new Set(commits.filter(({ mark }) => mark !== null).map(({ version }) => version));
+      const isOwn = (version: number): boolean => own.has(version);
+      const first = early === null || isOwn(next) ? null : await early.pages();
+      if (first !== null) await readRange(next, next, signal, first);
+      await readRanges(batcher.next(), latest, isOwn, signal);
+    } finally {
+      early?.stop();
+    }
+    await flush(signal);
+    return true;
+  }
+
+  /** Newest first, back to the version `next` at least. */
+  async function history(next: number, signal: AbortSignal): Promise<readonly DeltaCommit[]> {
+    const commits = await orAborted(source.commits(options.historyLimit), signal);
+    if (reaches(commits, next)) return commits;
+    const behind = (commits[0]?.version ?? next) - next + 1;
+    const all = await orAborted(source.commits(behind + options.historyLimit), signal);
+    if (reaches(all, next)) return all;
+    throw new OperatorError({
+      code: 'DELTA_VERSIONS_GONE',
+      message: `The history of the Delta table of ${mapping.name} begins at version ${all.at(-1)?.version}; version ${next} is the next to publish and is gone.`,
+      remedy: `Load the table anew: \`deltaferry backfill ${mapping.name}\`, and keep the history longer (delta.logRetentionDuration).`,
+    });
+  }
+
+  function checkNotShorter(latest: number, next: number): false {
+    if (latest === next - 1) return false;
+    throw new OperatorError({
+      code: 'DELTA_TABLE_SHORTER',
+      message: `The Delta table of ${mapping.name} is at version ${latest}, but version ${next - 1} has been published: it was restored from a copy.`,
+      remedy: `Load the table anew: \`deltaferry backfill ${mapping.name}\`.`,
+    });
+  }
+
+  async function readRanges(
+    from: number,
+    to: number,
+    isOwn: (version: number) => boolean,
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (const range of versionRanges({ from, to, isOwn, longest: options.maxVersionsPerRead })) {
+      // A backlog takes its time, and what is read must still be the table that was looked at.
+      if (range.from > from) await look();
+      if (range.own) batcher.complete(range.to);
+      else await readRange(range.from, range.to, signal);
+    }
+  }
+
+  async function readRange(from: number, to: number, signal: AbortSignal, pages?: Pages): Promise<void> {
+    let begun = false;
+    try {
+      const pairing = createPairing(deps);
+      for await (const page of pages ?? source.changes(from, to, signal)) {
+        begun = true;
+        for (const row of page) {
+          const outcome = pairing.add(row);
+          if (outcome !== null) batcher.add(outcome);
+          if (batcher.isFull()) await flush(signal);
+        }
+      }
+      const last = pairing.end();
+      if (last !== null) batcher.add(last);
+      batcher.complete(to);
+    } catch (error) {
+      if (!(error instanceof SchemaChangedError)) throw error;
+      const parts = splitRange(from, to, error.version);
+      if (parts === null) throw error;
+      if (begun)
+        throw new TransientError({
+          code: 'DELTA_SCHEMA_CHANGED',
+          message: `The schema of the Delta table of ${mapping.name} changed while versions ${from} to ${to} were read.`,
+          cause: error,
+        });
+      for (const [partFrom, partTo] of parts) await readRange(partFrom, partTo, signal);
+    }
+  }
+
+  async function flush(signal: AbortSignal): Promise<void> {
+    signal.throwIfAborted();
+    const batch = batcher.take();
+    if (batch !== null) await publisher.send(batch);
+  }
+
+  /** Begins to read one version; `pages` is null where it could not be read this early after all. */
+  function startReading(version: number, signal: AbortSignal): EarlyRead {
+    const stopped = new AbortController();
+    const until = AbortSignal.any([signal, stopped.signal]);
+    const pages = source.changes(version, version, until);
+    const rows = pages[Symbol.asyncIterator]();
+    const first = rows.next().catch(() => null);
+    return {
+      async pages() {
+        const page = await orAborted(first, signal);
+        return page === null ? null : startingWith(page, rows);
+      },
+      stop() {
+        stopped.abort();
+        rows.return?.().catch(() => {});
+      },
+    };
+  }
+
+  return catchUp;
+}
+
+interface EarlyRead {
+  pages(): Promise<Pages | null>;
+  /** Ends the statement where it still runs. */
+  stop(): void;
+}
+
+async function* startingWith<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): AsyncGenerator<T> {
+  for (let at = first; at.done !== true; at = await rest.next()) yield at.value;
+}
+
+function reaches(commits: readonly DeltaCommit[], version: number): boolean {
+  const oldest = commits.at(-1)?.version;
+  const latest = commits[0]?.version ?? -1;
+  return latest < version || (oldest !== undefined && oldest <= version);
+}

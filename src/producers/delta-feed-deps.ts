@@ -1,0 +1,86 @@
+import type { Micros } from '../change/change.ts';
+import type { TableMapping } from '../change/table.ts';
+import type { FeedState } from '../flow/feed-state.ts';
+import type { ChangeLog } from '../ports/change-log.ts';
+import type { DeltaSource } from '../ports/delta-source.ts';
+import type { Leadership } from '../ports/leadership.ts';
+
+export interface DeltaFeedOptions {
+  /** Most changes of one transaction. */
+  readonly maxBatchChanges: number;
+  /** Most bytes of rows of one transaction, roughly; up to three such batches are in memory. */
+  readonly maxBatchBytes: number;
+  /** Pause between two looks at the table after there was something new. */
+  readonly pollMinMs: number;
+  /** The same when nothing happens; half of it is part of the latency. */
+  readonly pollMaxMs: number;
+  /** The history is read at least this often, should a commit not show in the table's stamp. */
+  readonly recheckMs: number;
+  /** Commits of the history asked for at a time; a longer backlog asks for as many as it has. */
+  readonly historyLimit: number;
+  /** Most versions that one statement reads. */
+  readonly maxVersionsPerRead: number;
+  readonly backoffInitialMs: number;
+  readonly backoffMaxMs: number;
+  /** How often a stopped feed is tried again. */
+  readonly stoppedRetryMs: number;
+}
+
+export const DELTA_FEED_DEFAULTS: DeltaFeedOptions = {
+  maxBatchChanges: 8_000,
+  maxBatchBytes: 16 * 1024 * 1024,
+  pollMinMs: 5,
+  pollMaxMs: 200,
+  recheckMs: 5_000,
+  historyLimit: 100,
+  maxVersionsPerRead: 100,
+  backoffInitialMs: 50,
+  backoffMaxMs: 5_000,
+  stoppedRetryMs: 30_000,
+};
+
+/** Time, so that tests need none. */
+export interface FeedClock {
+  /** Milliseconds that never go backwards. */
+  now(): number;
+  /** Resolves after so many milliseconds or once the signal aborts; never rejects. */
+  sleep(ms: number, signal: AbortSignal): Promise<void>;
+}
+
+/** One transaction that became durable. */
+export interface Published {
+  readonly changes: number;
+  readonly rejected: number;
+  /** Versions that it completed. */
+  readonly versions: number;
+  /** The newest version that is published as a whole. */
+  readonly lastVersion: number;
+  /** Event time of its last change, null where it holds none. */
+  readonly ts: Micros | null;
+}
+
+export interface DeltaFeedDeps {
+  readonly mapping: TableMapping;
+  /** Origin id of the changes. */
+  readonly origin: string;
+  readonly source: DeltaSource;
+  readonly log: ChangeLog;
+  readonly leadership: Leadership;
+  readonly options?: Partial<DeltaFeedOptions>;
+  readonly clock?: FeedClock;
+  /** Uniform in [0, 1). */
+  readonly random?: () => number;
+  readonly onState?: (state: FeedState) => void;
+  readonly onPublished?: (published: Published) => void;
+  readonly onPolled?: (polled: { readonly latestVersion: number }) => void;
+}
+
+/** The same with the defaults filled in, for one session. */
+export interface SessionDeps extends DeltaFeedDeps {
+  readonly options: DeltaFeedOptions;
+  readonly clock: FeedClock;
+  /** Log and table have answered. */
+  readonly onOpened: () => void;
+  /** After every look at the table that succeeded. */
+  readonly onAlive: () => void;
+}

@@ -1,0 +1,74 @@
+import { orAborted } from '../flow/abortable.ts';
+import { createFeedBatcher } from '../flow/feed-batch.ts';
+import { parseFeedPosition, startOf, type FeedPosition } from '../flow/feed-position.ts';
+import { OperatorError } from '../errors.ts';
+import type { DeltaTable } from '../ports/delta-source.ts';
+import { createCatchUp } from './delta-feed-catch-up.ts';
+import { createPublisher } from './delta-feed-publisher.ts';
+import type { SessionDeps } from './delta-feed-deps.ts';
+
+/**
+ * From opening the log to the first failure, which it throws, or the signal, on which it returns after
+ * the transaction in hand. Starts from the log's position: whatever an earlier session had in memory
+ * counts for nothing.
+ */
+export async function followTable(deps: SessionDeps, signal: AbortSignal): Promise<void> {
+  const { source, log, mapping, options, clock } = deps;
+  // Waited for even when the feed has to end: a log that opened after its close would stay open.
+  const stored = await log.open();
+  let table = await orAborted(source.describe(), signal);
+  const start = stored === null ? startOf(table.id) : parseFeedPosition(stored, mapping.name);
+  const look = async (): Promise<void> => {
+    table = await orAborted(source.describe(), signal);
+    checkTable(table, start, mapping.name);
+  };
+  checkTable(table, start, mapping.name);
+  deps.onOpened();
+
+  const publisher = createPublisher(log, start.version, deps.onPublished);
+  const batcher = createFeedBatcher(start, {
+    changes: options.maxBatchChanges,
+    bytes: options.maxBatchBytes,
+  });
+  const catchUp = createCatchUp({ ...deps, batcher, publisher, look });
+  let seenStamp: string | null = null;
+  let readAt = 0;
+  let waitMs = options.pollMinMs;
+  try {
+    while (!signal.aborted) {
+      publisher.check();
+      let moved = false;
+      if (table.stamp !== seenStamp || clock.now() - readAt >= options.recheckMs) {
+        // A new stamp says that the next version is there: it is read while the history is asked whose it is.
+        const { stamp } = table;
+        moved = await catchUp(signal, seenStamp !== null && stamp !== seenStamp);
+        seenStamp = stamp;
+        readAt = clock.now();
+      }
+      deps.onAlive();
+      waitMs = moved ? options.pollMinMs : Math.min(options.pollMaxMs, Math.max(1, waitMs) * 2);
+      await clock.sleep(waitMs, signal);
+      if (signal.aborted) break;
+      await look();
+    }
+  } catch (error) {
+    if (!signal.aborted) throw error;
+  } finally {
+    await publisher.settled();
+  }
+}
+
+function checkTable(table: DeltaTable, start: FeedPosition, name: string): void {
+  if (table.id !== start.tableId)
+    throw new OperatorError({
+      code: 'DELTA_TABLE_REPLACED',
+      message: `The Delta table of ${name} was replaced or created anew (its id was ${start.tableId}, now it is ${table.id}): its versions no longer continue what was published.`,
+      remedy: `Load the table anew: \`deltaferry backfill ${name}\`.`,
+    });
+  if (!table.changeDataFeed)
+    throw new OperatorError({
+      code: 'DELTA_FEED_DISABLED',
+      message: `The Delta table of ${name} does not record its changes.`,
+      remedy: `Set delta.enableChangeDataFeed = true on it, then \`deltaferry backfill ${name}\`.`,
+    });
+}
