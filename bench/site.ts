@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import pg from 'pg';
-import { openDatabricks } from '../src/connections/databricks/client.ts';
+import { openDatabricks, type Databricks } from '../src/connections/databricks/client.ts';
 import { databricksOptions } from '../src/service/connect.ts';
 import { loadConfig } from '../src/service/config/load.ts';
 import type { Config } from '../src/service/config/schema.ts';
@@ -14,7 +14,7 @@ export interface Site {
   readonly configFile: string;
   readonly config: Config;
   readonly postgres: pg.Client;
-  readonly warehouse: Awaited<ReturnType<typeof openDatabricks>>;
+  readonly warehouse: Databricks;
   close(): Promise<void>;
 }
 
@@ -37,7 +37,7 @@ stack: { dir: ${JSON.stringify(DIR)} }
   const config = await loadConfig({ file: configFile, stackDir: DIR });
   const postgres = new pg.Client({ connectionString: stackPostgresUrl() });
   await postgres.connect();
-  const warehouse = await openDatabricks(databricksOptions(config));
+  const warehouse = openDatabricks(databricksOptions(config));
   return {
     configFile,
     config,

@@ -65,7 +65,7 @@ export class BugError extends DeltaferryError {
 export function describeError(error: unknown): string {
   const parts: string[] = [];
   for (let at: unknown = error; at !== undefined && at !== null && parts.length < 5; ) {
-    const text = at instanceof Error ? at.message : String(at);
+    const text = at instanceof Error ? at.message : typeof at === 'string' ? at : JSON.stringify(at);
     if (!parts.includes(text)) parts.push(text);
     at = at instanceof Error ? at.cause : undefined;
   }

@@ -1,4 +1,4 @@
-import { SAFE_DIGITS } from './integers.ts';
+import { SUMMED_DIGITS } from './integers.ts';
 import { invalidValue, valueOutOfRange } from './refusals.ts';
 
 const MINUS = 0x2d;
@@ -82,7 +82,9 @@ export function unscaled(text: string, scale: number): number | bigint | undefin
     value = value * 10 + digit;
   }
   const digits = text.length - start - (scale === 0 ? 0 : 1);
-  if (digits > SAFE_DIGITS) return BigInt(text.slice(0, dot) + text.slice(dot + 1));
+  if (digits > SUMMED_DIGITS || !Number.isSafeInteger(value)) {
+    return BigInt(text.slice(0, dot) + text.slice(dot + 1));
+  }
   return negative && value !== 0 ? -value : value;
 }
 

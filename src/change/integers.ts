@@ -1,8 +1,11 @@
 const MINUS = 0x2d;
 const ZERO = 0x30;
 
-/** Any 15 digits are below 2^53: they can be summed in a double without loss. */
-export const SAFE_DIGITS = 15;
+/**
+ * So many digits can be summed in a double: the sum is exact if it is safe, and it is never safe by
+ * mistake, since only the last step can pass 2^53.
+ */
+export const SUMMED_DIGITS = 16;
 
 export const BIGINT_MIN = -(2n ** 63n);
 export const BIGINT_MAX = 2n ** 63n - 1n;
@@ -24,7 +27,7 @@ export function parseInteger(text: string): number | bigint | undefined {
     if (digit < 0 || digit > 9) return undefined;
     value = value * 10 + digit;
   }
-  if (text.length - start > SAFE_DIGITS) return exactInteger(BigInt(text));
+  if (text.length - start > SUMMED_DIGITS || !Number.isSafeInteger(value)) return exactInteger(BigInt(text));
   // Never -0: it would not equal the 0 that other readers make.
   return negative && value !== 0 ? -value : value;
 }

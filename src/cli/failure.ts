@@ -50,11 +50,19 @@ function failureOf(error: unknown, args: readonly string[]): Failure {
   return {
     exitCode: error.kind === 'usage' ? 2 : 1,
     code: error.code,
-    message: error.kind === 'usage' ? error.message : describeError(error),
+    message: error.kind === 'usage' ? error.message : withCauses(error),
     remedy: remedyFor(error),
     ...(problems === undefined ? {} : { problems }),
     ...stack,
   };
+}
+
+/** The message and what it does not say itself of its causes: adapters mostly quote them. */
+function withCauses(error: Error): string {
+  let text = error.message;
+  for (let at = error.cause; at instanceof Error; at = at.cause)
+    if (!text.includes(at.message)) text = `${text.replace(/\.$/, '')}: ${at.message}`;
+  return text;
 }
 
 /** Commander's own: `error: unknown option '--onyl'\n(Did you mean --only?)` */

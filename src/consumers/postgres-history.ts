@@ -118,7 +118,7 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
     for (const [partition, { low }] of ranges) hold(partition).low = low;
     let offsets: ReadonlyMap<number, bigint>;
     try {
-      offsets = await claim([...ranges.keys()]);
+      offsets = await sink.claim([...ranges.keys()], (partition) => ranges.get(partition)?.low ?? 0n);
     } catch (error) {
       for (const partition of ranges.keys()) report(partition, stateAfter(error));
       // Thrown: asked again soon. Left out: asked again later.
@@ -140,8 +140,8 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
     return answer;
   }
 
-  function claim(partitions: readonly number[]): Promise<ReadonlyMap<number, bigint>> {
-    return sink.claim(partitions, (partition) => hold(partition).low);
+  async function claim({ low }: Held, partition: number): Promise<bigint> {
+    return (await sink.claim([partition], () => low)).get(partition) ?? low;
   }
 
   function outOfRange(partition: number, offset: bigint, { low, high }: PartitionRange): OperatorError | null {
@@ -176,8 +176,7 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
   async function applyFrom(holding: Held, incoming: StreamBatch): Promise<BatchOutcome> {
     const { partition } = holding;
     if (partition.position === null) {
-      const offsets = await claim([incoming.partition]);
-      partition.claimed(offsets.get(incoming.partition) ?? holding.low);
+      partition.claimed(await claim(holding, incoming.partition));
     }
     const position = partition.position ?? incoming.from;
     // Ahead: applied already. Behind: records are missing in between.
@@ -217,7 +216,7 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
       return { kind: 'pause', ms: holding.waits.next() };
     }
     try {
-      const offset = (await claim([partition])).get(partition) ?? holding.low;
+      const offset = await claim(holding, partition);
       holding.partition.claimed(offset);
       return { kind: 'seek', offset };
     } catch (failure) {

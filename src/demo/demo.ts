@@ -1,5 +1,5 @@
 import { join, relative, resolve } from 'node:path';
-import { openDatabricks } from '../connections/databricks/client.ts';
+import { openDatabricks, type Databricks } from '../connections/databricks/client.ts';
 import { databricksOptions } from '../service/connect.ts';
 import { loadConfig } from '../service/config/load.ts';
 import type { Config } from '../service/config/schema.ts';
@@ -65,7 +65,7 @@ async function replayAndVerify(employees: readonly Employee[], options: DemoOpti
     stackDir: options.dir,
     overrides: { 'http.port': '0' },
   });
-  const warehouse = await openDatabricks(databricksOptions(config));
+  const warehouse = openDatabricks(databricksOptions(config));
   try {
     const commits = commitsOf(employees);
     const versions = employees.reduce((sum, employee) => sum + employee.versions.length, 0);
@@ -94,7 +94,7 @@ interface Outcome {
 interface Replay {
   readonly commits: ReturnType<typeof commitsOf>;
   readonly config: Config;
-  readonly warehouse: Awaited<ReturnType<typeof openDatabricks>>;
+  readonly warehouse: Databricks;
   readonly options: DemoOptions;
 }
 
@@ -119,9 +119,9 @@ async function replay({ commits, config, warehouse, options }: Replay): Promise<
     logger,
     signal: AbortSignal.any([signal, stop.signal]),
     hooks: {
-      onPublished: ({ changes, version }) => {
+      onPublished: ({ changes, lastVersion }) => {
         done.published += changes;
-        done.version = version;
+        done.version = lastVersion;
         show();
       },
       onApplied: ({ latenciesMs }) => {
@@ -185,7 +185,9 @@ async function verify(
       `from a commit in Delta to visible in Postgres: ${outcome.latency}.`,
   );
   const current = (rows: readonly { isActive: boolean }[]) => rows.filter(({ isActive }) => isActive).length;
-  report.line(`Replayed truth:   ${count(expected.length, 'version')}, ${current(expected)} of them current.`);
+  report.line(
+    `Replayed truth:   ${count(expected.length, 'version')}, ${current(expected)} of them current.`,
+  );
   report.line(`Postgres history: ${count(found.length, 'version')}, ${current(found)} of them current.`);
   const wrong = differences(expected, found);
   if (wrong.length === 0) {

@@ -28,7 +28,10 @@ export async function readEmployeeHistory(file: string): Promise<Employee[]> {
   const rows = new Map<number, { from: string; to: string; version: EmployeeVersion }[]>();
   const reader = createReadStream(file).pipe(parse({ columns: checkHeader(file), info: true, bom: true }));
   try {
-    for await (const { record, info } of reader as AsyncIterable<{ record: CsvRow; info: { lines: number } }>) {
+    for await (const { record, info } of reader as AsyncIterable<{
+      record: CsvRow;
+      info: { lines: number };
+    }>) {
       const wrong = problemOf(record);
       if (wrong !== null) throw badInput(file, `line ${info.lines}: ${wrong}`);
       const id = Number(record.emp_id);

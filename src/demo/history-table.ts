@@ -8,7 +8,9 @@ import type { HistoryVersion } from './truth.ts';
 export async function readHistoryTable(config: Config): Promise<HistoryVersion[]> {
   const pool = openPool({ ...postgresOptions(config), applicationName: 'deltaferry demo' });
   try {
-    const { rows } = await pool.query<Record<'emp_id' | 'name' | 'salary' | 'from' | 'to', string> & { is_active: boolean }>(
+    const { rows } = await pool.query<
+      Record<'emp_id' | 'name' | 'salary' | 'from' | 'to', string> & { is_active: boolean }
+    >(
       `SELECT emp_id, name, salary, is_active,
               (extract(epoch FROM on_date) * 1000000)::bigint AS "from",
               (extract(epoch FROM off_date) * 1000000)::bigint AS "to"

@@ -67,6 +67,8 @@ export async function commitTimes(warehouse: Warehouse, table: string, commits: 
     sql: `DESCRIBE HISTORY ${table}`,
   });
   // In-commit timestamps are whole milliseconds, which the driver's Date holds exactly.
-  const times = new Map(rows.map(({ version, timestamp }) => [Number(version), (timestamp as Date).getTime() * 1000]));
+  const times = new Map(
+    rows.map(({ version, timestamp }) => [Number(version), (timestamp as Date).getTime() * 1000]),
+  );
   return Array.from({ length: commits }, (_, k) => times.get(k + 1) ?? Number.NaN);
 }

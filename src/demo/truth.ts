@@ -36,7 +36,8 @@ export function expectedVersions(
   for (const { id, versions, leaves } of employees.toSorted((a, b) => a.id - b.id)) {
     const starts = versions.flatMap((version, k) => {
       const before = versions[k - 1];
-      const unchanged = before !== undefined && before.name === version.name && before.salary === version.salary;
+      const unchanged =
+        before !== undefined && before.name === version.name && before.salary === version.salary;
       return unchanged ? [] : [k];
     });
     starts.forEach((k, n) => {

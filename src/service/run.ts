@@ -23,7 +23,13 @@ export interface ServiceOptions {
  * Runs until the signal aborts and everything has drained. Rejects when draining takes longer than
  * `delivery.drainTimeoutMs` or a loop ends by itself, which none should.
  */
-export async function runService({ config, roles, logger, signal, hooks = {} }: ServiceOptions): Promise<void> {
+export async function runService({
+  config,
+  roles,
+  logger,
+  signal,
+  hooks = {},
+}: ServiceOptions): Promise<void> {
   const health = new Health();
   const metrics = createMetrics();
   const server = config.http.enabled ? await serveHealth(config.http, health, metrics.registry) : null;
@@ -38,7 +44,11 @@ export async function runService({ config, roles, logger, signal, hooks = {} }: 
   else signal.addEventListener('abort', drain, { once: true });
   try {
     const parts = config.tables.flatMap((table) =>
-      roles.map((role) => ({ role, table, part: wireTable({ role, table, config, logger, metrics, health, hooks }) })),
+      roles.map((role) => ({
+        role,
+        table,
+        part: wireTable(role, { table, config, logger, metrics, health, hooks }),
+      })),
     );
     const running = parts.map(async ({ role, table, part }) => {
       logger.info({ role, table: table.name }, 'starting');
@@ -56,7 +66,11 @@ export async function runService({ config, roles, logger, signal, hooks = {} }: 
   }
 }
 
-async function settle(running: readonly Promise<void>[], stop: AbortController, drainTimeoutMs: number): Promise<void> {
+async function settle(
+  running: readonly Promise<void>[],
+  stop: AbortController,
+  drainTimeoutMs: number,
+): Promise<void> {
   const all = Promise.allSettled(running);
   try {
     await Promise.race([Promise.all(running), drainDeadline(stop.signal, drainTimeoutMs, all)]);
@@ -78,7 +92,8 @@ function drainDeadline(signal: AbortSignal, ms: number, all: Promise<unknown>): 
             new OperatorError({
               code: 'DRAIN_TIMEOUT',
               message: `work in hand was not finished within ${ms} ms after the stop signal`,
-              remedy: 'Nothing is lost: it is done again at the next start. Raise delivery.drainTimeoutMs if it happens often.',
+              remedy:
+                'Nothing is lost: it is done again at the next start. Raise delivery.drainTimeoutMs if it happens often.',
             }),
           ),
         ms,

@@ -25,7 +25,10 @@ export function tracedHistorySink(sink: HistorySink, logger: Logger): HistorySin
   return {
     async claim(partitions, startAt) {
       const offsets = await sink.claim(partitions, startAt);
-      logger.debug({ offsets: Object.fromEntries([...offsets].map(([p, o]) => [p, String(o)])) }, 'offsets claimed');
+      logger.debug(
+        { offsets: Object.fromEntries([...offsets].map(([p, o]) => [p, String(o)])) },
+        'offsets claimed',
+      );
       return offsets;
     },
     async apply(batch) {

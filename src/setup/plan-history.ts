@@ -91,8 +91,7 @@ function checkStorage(
   if (rowSecurity)
     findings.push({
       kind: 'warning',
-      detail:
-        'has row level security: the service must see and write every row (BYPASSRLS, or a policy for its role)',
+      detail: 'has row level security: its role needs BYPASSRLS, since COPY cannot write through policies',
     });
   return findings;
 }

@@ -2,8 +2,8 @@ import type { Plan, Step } from './plan.ts';
 import type { SetupResult } from './setup.ts';
 
 /** The result for a person: a line per step, SQL indented under it, and a closing line. */
-export function setupLines({ outcome, plan }: SetupResult): readonly string[] {
-  return [...planLines(plan), closingLine(outcome, plan)];
+export function setupLines(result: SetupResult): readonly string[] {
+  return [...planLines(result.plan), closingLine(result)];
 }
 
 export function planLines(plan: Plan): readonly string[] {
@@ -15,11 +15,13 @@ function stepLines({ kind, what, detail, sql = [] }: Step): readonly string[] {
   return [`${kind.padEnd(8)}  ${what}: ${detail}`, ...statements.map((line) => `            ${line}`)];
 }
 
-function closingLine(outcome: SetupResult['outcome'], plan: Plan): string {
+function closingLine({ outcome, applied, plan }: SetupResult): string {
   const count = (kind: Step['kind']) => plan.filter((step) => step.kind === kind).length;
   switch (outcome) {
     case 'mismatch':
-      return `${things(count('mismatch'))} not fit. Nothing was changed: mend what is named above and run setup again.`;
+      return applied
+        ? `${things(count('mismatch'))} not fit: somebody else created it at the same moment. Mend it and run setup again.`
+        : `${things(count('mismatch'))} not fit. Nothing was changed: mend what is named above and run setup again.`;
     case 'planned':
       return count('create') === 0
         ? 'Nothing to do.'

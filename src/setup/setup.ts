@@ -1,4 +1,6 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { BugError } from '../errors.ts';
+
 import { readExisting } from './existing.ts';
 import { mismatchesOf, planSetup, type Action, type Plan, type Step } from './plan.ts';
 import type { SetupPorts } from './ports.ts';
@@ -9,11 +11,17 @@ export interface SetupOptions {
   readonly dryRun?: boolean;
   /** Called after each step that was applied. */
   readonly onApplied?: (step: Step) => void;
+  /** How long what was created may take to be seen on every broker, milliseconds; default 5,000. */
+  readonly settleMs?: number;
 }
 
+const LOOK_AGAIN_MS = 100;
+
 export interface SetupResult {
-  /** `mismatch`: something that exists does not fit, and nothing was changed. */
+  /** `mismatch`: something that exists does not fit. */
   readonly outcome: 'done' | 'planned' | 'mismatch';
+  /** Whether anything was changed; with a mismatch only if another one got in between. */
+  readonly applied: boolean;
   readonly plan: Plan;
 }
 
@@ -27,23 +35,32 @@ export async function setup(
   options: SetupOptions = {},
 ): Promise<SetupResult> {
   const plan = planSetup(request, await readExisting(request, ports));
-  if (mismatchesOf(plan).length > 0) return { outcome: 'mismatch', plan };
-  if (options.dryRun === true) return { outcome: 'planned', plan };
-  if (!plan.some(({ kind }) => kind === 'create')) return { outcome: 'done', plan };
+  if (mismatchesOf(plan).length > 0) return { outcome: 'mismatch', applied: false, plan };
+  if (options.dryRun === true) return { outcome: 'planned', applied: false, plan };
+  if (!plan.some(({ kind }) => kind === 'create')) return { outcome: 'done', applied: false, plan };
 
   await applySetup(plan, ports, options.onApplied);
 
   // Another one may have created something else under the same name between our look and our step.
-  const after = planSetup(request, await readExisting(request, ports));
-  const mismatches = mismatchesOf(after);
-  if (mismatches.length > 0) return { outcome: 'mismatch', plan: after };
+  const after = await planOnceSettled(request, ports, options.settleMs ?? 5000);
+  if (mismatchesOf(after).length > 0) return { outcome: 'mismatch', applied: true, plan: after };
   const missing = after.find(({ kind }) => kind === 'create');
   if (missing !== undefined)
     throw new BugError({
       code: 'SETUP_INCOMPLETE',
       message: `Setup was applied, yet ${missing.what} is still to be done: ${missing.detail}.`,
     });
-  return { outcome: 'done', plan };
+  return { outcome: 'done', applied: true, plan };
+}
+
+/** The plan once nothing is left to create, or after `settleMs`. */
+async function planOnceSettled(request: SetupRequest, ports: SetupPorts, settleMs: number): Promise<Plan> {
+  const deadline = performance.now() + settleMs;
+  for (;;) {
+    const plan = planSetup(request, await readExisting(request, ports));
+    if (!plan.some(({ kind }) => kind === 'create') || performance.now() >= deadline) return plan;
+    await sleep(LOOK_AGAIN_MS);
+  }
 }
 
 /** Applies the plan's `create` steps in order. A plan with a mismatch is not applied at all. */

@@ -5,12 +5,12 @@ import { Checkout } from './checkout.ts';
 
 /** In the place of the program: tells its arguments, and ends as it is told. */
 const program = `
-  console.log('program', ...process.argv.slice(2));
   const how: string | undefined = process.argv[2];
   if (how === 'wait') {
     process.on('SIGTERM', () => { console.log('drained'); process.exit(3); });
     setInterval(() => {}, 1000);
   }
+  console.log('program', ...process.argv.slice(2));
   if (how === 'killed') process.kill(process.pid, 'SIGKILL');
   if (how === 'fail') process.exitCode = 7;`;
 

@@ -86,6 +86,22 @@ test('integers have one form each, so that === compares them', () => {
   assert.ok(Object.is(parseExchange(bigint, '-0'), 0));
 });
 
+test('property: integers round 2^53 and at any length are exact', () => {
+  const bigint: ColumnType = { name: 'bigint' };
+  const near = fc
+    .bigInt({ min: -1000n, max: 1000n })
+    .chain((by) => fc.constantFrom(2n ** 53n + by, -(2n ** 53n) + by));
+  fc.assert(
+    fc.property(fc.oneof(near, fc.bigInt({ min: -(2n ** 63n), max: 2n ** 63n - 1n })), (exact) => {
+      const value = parseExchange(bigint, String(exact));
+      assert.equal(BigInt(value as number), exact);
+      assert.equal(typeof value, Number.isSafeInteger(Number(exact)) ? 'number' : 'bigint');
+      assert.equal(formatPostgres(bigint, value), String(exact));
+    }),
+    { numRuns: 2000 },
+  );
+});
+
 test('property: timestamps agree with an independent calendar to the microsecond', () => {
   const type: ColumnType = { name: 'timestamptz' };
   const micros = fc.bigInt({ min: -62135596800000000n, max: 253402300799999999n });

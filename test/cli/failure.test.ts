@@ -26,6 +26,12 @@ const cases = [
     stderr: 'error: table x is gone: no route to host\n→ Create it.\n  code: TABLE_MISSING\n',
   },
   {
+    name: 'a cause that the message quotes is not said twice',
+    error: new OperatorError({ code: 'X', message: 'Kafka: no route to host.', remedy: 'R.', cause }),
+    code: 1,
+    stderr: 'error: Kafka: no route to host.\n→ R.\n  code: X\n',
+  },
+  {
     name: 'usage',
     error: new UsageError({ code: 'ROLE_UNKNOWN', message: 'no such role', remedy: 'Name one.' }),
     code: 2,

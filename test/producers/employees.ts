@@ -11,6 +11,10 @@ export const employees: TableMapping = {
   ],
 };
 
-export function employee(id: number | null, name: string | null = 'Ann', salary: string | null = '10.00'): Row {
+export function employee(
+  id: number | null,
+  name: string | null = 'Ann',
+  salary: string | null = '10.00',
+): Row {
   return [id, name, salary];
 }

@@ -50,21 +50,38 @@ export class FakeDelta {
   }
 
   insert(...rows: Row[]): void {
-    this.commit('WRITE', rows.map((row) => ['insert', row] as const), [...this.rows, ...rows]);
+    this.commit(
+      'WRITE',
+      rows.map((row) => ['insert', row] as const),
+      [...this.rows, ...rows],
+    );
   }
 
   /** Rows for which `change` answers a row are rewritten, also with what they held. */
   update(change: (row: Row) => Row | null): void {
     const images = this.rows.flatMap((row) => {
       const next = change(row);
-      return next === null ? [] : ([['update_preimage', row], ['update_postimage', next]] as const);
+      return next === null
+        ? []
+        : ([
+            ['update_preimage', row],
+            ['update_postimage', next],
+          ] as const);
     });
-    this.commit('UPDATE', images, this.rows.map((row) => change(row) ?? row));
+    this.commit(
+      'UPDATE',
+      images,
+      this.rows.map((row) => change(row) ?? row),
+    );
   }
 
   delete(matches: (row: Row) => boolean): void {
     const gone = this.rows.filter(matches);
-    this.commit('DELETE', gone.map((row) => ['delete', row] as const), this.rows.filter((row) => !matches(row)));
+    this.commit(
+      'DELETE',
+      gone.map((row) => ['delete', row] as const),
+      this.rows.filter((row) => !matches(row)),
+    );
   }
 
   merge({ upserts = [], deletes = [], mark }: FakeMerge): void {
@@ -86,7 +103,10 @@ export class FakeDelta {
 
   /** INSERT OVERWRITE and RESTORE: every old row is deleted, every new one inserted. */
   overwrite(rows: readonly Row[]): void {
-    const images = [...this.rows.map((row) => ['delete', row] as const), ...rows.map((row) => ['insert', row] as const)];
+    const images = [
+      ...this.rows.map((row) => ['delete', row] as const),
+      ...rows.map((row) => ['insert', row] as const),
+    ];
     this.commit('WRITE', images, rows);
   }
 
@@ -131,11 +151,20 @@ export class FakeDelta {
     };
   }
 
-  private async *changes(from: number, to: number, signal?: AbortSignal): AsyncGenerator<readonly DeltaChangeRow[]> {
+  private async *changes(
+    from: number,
+    to: number,
+    signal?: AbortSignal,
+  ): AsyncGenerator<readonly DeltaChangeRow[]> {
     signal?.throwIfAborted();
-    if (from > this.version) throw new OperatorError({ code: 'TEST', message: `version ${from} was asked past the latest` });
+    if (from > this.version)
+      throw new OperatorError({ code: 'TEST', message: `version ${from} was asked past the latest` });
     if (from < this.readableFrom)
-      throw new OperatorError({ code: 'DELTA_VERSIONS_GONE', message: 'vacuumed', remedy: 'deltaferry backfill' });
+      throw new OperatorError({
+        code: 'DELTA_VERSIONS_GONE',
+        message: 'vacuumed',
+        remedy: 'deltaferry backfill',
+      });
     const change = [...this.schemaChanges].find((version) => version > from && version <= to);
     if (change !== undefined)
       throw new SchemaChangedError({ code: 'DELTA_SCHEMA_CHANGED', message: 'schema', version: change });
@@ -164,7 +193,9 @@ export class FakeDelta {
 
   private sorted(rows: readonly DeltaChangeRow[]): readonly DeltaChangeRow[] {
     const text = (row: DeltaChangeRow): string =>
-      `${keyIndexes(this.mapping).map((index) => String(row.row[index] ?? '').padStart(20)).join('|')} ${row.type}`;
+      `${keyIndexes(this.mapping)
+        .map((index) => String(row.row[index] ?? '').padStart(20))
+        .join('|')} ${row.type}`;
     return rows.toSorted((a, b) => (text(a) < text(b) ? -1 : text(a) > text(b) ? 1 : 0));
   }
 }

@@ -21,7 +21,8 @@ export class FakeTopic {
       },
       publish: async (batch) => {
         await tick();
-        if (mine !== this.epoch) throw new FencedError({ code: 'FENCED', message: 'a newer producer is open' });
+        if (mine !== this.epoch)
+          throw new FencedError({ code: 'FENCED', message: 'a newer producer is open' });
         this.changes.push(...batch.changes);
         this.rejected.push(...batch.rejected);
         this.transactions.push(batch);

@@ -28,7 +28,10 @@ export function withFaults<T extends object>(port: T, next: (method: string) => 
   });
 }
 
-async function* pages(source: AsyncIterable<unknown>, next: (method: string) => Fault): AsyncGenerator<unknown> {
+async function* pages(
+  source: AsyncIterable<unknown>,
+  next: (method: string) => Fault,
+): AsyncGenerator<unknown> {
   for await (const page of source) {
     await befall(next('page'), 'page', async () => {});
     yield page;

@@ -89,7 +89,7 @@ const breakages: readonly ((
 ) => string)[] = [
   (config, path, marker) => stringify(withValue(config, path, { value: marker })),
   (config, path, marker) => stringify(withValue(config, path, [marker])),
-  (config, path, marker) => stringify(withValue(config, path, `\${${'{'}${marker}`)),
+  (config, path, marker) => stringify(withValue(config, path, `$${marker}`.replace('$', '${'))),
   (config, path, marker) => stringify(withValue(config, path.slice(0, -1), marker)),
   (config, path) => stringify({ ...config, [`${path[0]}s`]: config[path[0]!], log: { level: 7 } }),
   (config) => `${stringify(config)}\n  bad: [indent`,

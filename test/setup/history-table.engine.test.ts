@@ -112,7 +112,7 @@ describe('history table in the catalog', () => {
             alter table T enable row level security`,
       expected: [
         'mismatch: is UNLOGGED: Postgres empties it after a crash, and what was applied would be missing for good',
-        'warning: has row level security: the service must see and write every row (BYPASSRLS, or a policy for its role)',
+        'warning: has row level security: its role needs BYPASSRLS, since COPY cannot write through policies',
         'mismatch: column is_active can be null, NOT NULL wanted',
         'mismatch: has no primary key (emp_id, on_date): T_pkey is deferrable or invalid',
         'mismatch: has no unique index on (emp_id) WHERE off_date IS NULL: nothing keeps a key to one current version',

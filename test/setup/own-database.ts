@@ -4,6 +4,7 @@ import { openPool } from '../../src/connections/postgres/pool.ts';
 import { testStack } from '../support/stack.ts';
 
 export interface OwnDatabase {
+  readonly name: string;
   readonly url: string;
   readonly pool: pg.Pool;
   drop(): Promise<void>;
@@ -23,6 +24,7 @@ export async function ownDatabase(prefix: string): Promise<OwnDatabase> {
   url.pathname = `/${name}`;
   const pool = openPool({ url: url.href });
   return {
+    name,
     url: url.href,
     pool,
     async drop() {

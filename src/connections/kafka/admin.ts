@@ -1,4 +1,6 @@
 import kafkajs, { type Admin, type Kafka } from 'kafkajs';
+import { TransientError } from '../../errors.ts';
+import { sleep } from '../../flow/sleep.ts';
 import { atMost } from './cluster.ts';
 import { protocolErrorOf, translateKafka } from './errors.ts';
 
@@ -28,6 +30,7 @@ export interface TopicsAdmin {
 // The broker's own default.
 const DEFAULT_REPLICATION = -1;
 const DISCONNECT_MS = 3000;
+const SPREADING_MS = 15_000;
 
 /** Topics as setup needs them: described and created, never altered. */
 export function topicsAdmin(kafka: Kafka): TopicsAdmin {
@@ -77,7 +80,8 @@ export function topicsAdmin(kafka: Kafka): TopicsAdmin {
         await (
           await admin()
         ).createTopics({
-          waitForLeaders: true,
+          // Its waiting fails on a broker that has not heard of the topic yet.
+          waitForLeaders: false,
           topics: [
             {
               topic,
@@ -92,6 +96,26 @@ export function topicsAdmin(kafka: Kafka): TopicsAdmin {
         if (protocolErrorOf(cause) === 'TOPIC_ALREADY_EXISTS') continue;
         throw translateKafka(cause, { doing: 'creating the topic', topic });
       }
+    }
+    for (const { topic } of topics) await usable(topic);
+  }
+
+  /** A topic takes a moment to spread through the cluster and to get its leaders. */
+  async function usable(topic: string): Promise<void> {
+    const deadline = Date.now() + SPREADING_MS;
+    const never = new AbortController().signal;
+    for (;;) {
+      try {
+        const { topics: found } = await (await admin()).fetchTopicMetadata({ topics: [topic] });
+        if (found[0]?.partitions.every(({ leader }) => leader >= 0) === true) return;
+      } catch (error) {
+        const answer = protocolErrorOf(error) ?? '';
+        if (!['UNKNOWN_TOPIC_OR_PARTITION', 'LEADER_NOT_AVAILABLE'].includes(answer) || Date.now() > deadline)
+          throw translateKafka(error, { doing: 'waiting for the new topic', topic });
+      }
+      if (Date.now() > deadline)
+        throw new TransientError({ code: 'KAFKA_NO_LEADER', message: `The new topic ${topic} has no leaders yet.` });
+      await sleep(50, never);
     }
   }
 

@@ -66,14 +66,14 @@ export function openKafka(options: KafkaOptions): Kafka {
   return new kafkajs.Kafka(config);
 }
 
-// How one transaction waits for the end of the one before it: expected many times a second.
-const CONCURRENT_TRANSACTIONS = 'concurrent operation on the same transaction';
+// A refused request is an error to whoever made it, who says what becomes of it: a transaction waits for
+// the end of the one before it so many times a second, a coordinator moves, a topic is not there yet.
+const REFUSED = /^Response /;
 
 function route({ namespace, level, log }: LogEntry, logger: KafkaLogger): void {
   const { message, timestamp: _, logger: __, ...rest } = log;
   const fields = { kafkajs: namespace, ...rest };
-  const waiting = `${message} ${String(rest['error'] ?? '')}`.includes(CONCURRENT_TRANSACTIONS);
-  if (waiting) logger.debug(fields, message);
+  if (REFUSED.test(message)) logger.debug(fields, message);
   else if (level === kafkajs.logLevel.ERROR) logger.error(fields, message);
   else if (level === kafkajs.logLevel.WARN) logger.warn(fields, message);
   else logger.debug(fields, message);
