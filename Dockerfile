@@ -1,3 +1,4 @@
+# syntax=docker/dockerfile:1
 # Two images: `service` (the default, last) runs Deltaferry; `warehouse` is the local stand-in for a
 # Databricks SQL warehouse, for docker-compose.yml. Versions: test/docs/compose.test.ts holds them to the
 # ones of package.json and the poms.

@@ -11,7 +11,7 @@ export async function globalSetup(): Promise<void> {
   if (process.env['DELTAFERRY_TEST_STACK'] !== undefined) return;
   dir = mkdtempSync(join(tmpdir(), 'deltaferry-test-'));
   process.env['DELTAFERRY_WAREHOUSE_JVM'] ??= '-XX:TieredStopAtLevel=1';
-  await startStack({ dir, ownerPid: process.pid });
+  await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
   process.env['DELTAFERRY_TEST_STACK'] = join(dir, 'stack.json');
 }
 

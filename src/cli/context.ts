@@ -13,7 +13,8 @@ export interface Context {
 }
 
 /** Exit code of a command: 0 done, 1 failed, 2 wrong usage or configuration. */
-export type ExitCode = 0 | 1 | 2;
+/** 0 done, 1 failed, 2 usage or configuration, 130 and 143 stopped by a signal. */
+export type ExitCode = 0 | 1 | 2 | 130 | 143;
 
 /** Adds one command, or a group of them, to the program. `exit` takes the code where it is not 0. */
 export type AddCommand = (program: Command, context: Context, exit: (code: ExitCode) => void) => void;

@@ -2,6 +2,7 @@ import { CommanderError } from 'commander';
 import { remedyFor } from '../error-policy.ts';
 import { DeltaferryError, describeError } from '../errors.ts';
 import type { Context, ExitCode } from './context.ts';
+import { Interrupted } from './signals.ts';
 
 interface Failure {
   readonly exitCode: ExitCode;
@@ -41,8 +42,12 @@ export function reportFailure(
 
 const UNEXPECTED = 'This is not an error we foresaw: run it again with --debug and report what it prints.';
 
+const INTERRUPTED = 'What it had started is stopped; run it again whenever you like.';
+
 function failureOf(error: unknown, args: readonly string[]): Failure {
   if (error instanceof CommanderError) return usageFailure(error, args);
+  if (error instanceof Interrupted)
+    return { exitCode: error.exitCode, code: 'INTERRUPTED', message: error.message, remedy: INTERRUPTED };
   const stack = error instanceof Error && error.stack !== undefined ? { stack: stackOf(error) } : {};
   if (!(error instanceof DeltaferryError))
     return { exitCode: 1, code: 'UNEXPECTED', message: describeError(error), remedy: UNEXPECTED, ...stack };

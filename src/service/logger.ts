@@ -7,12 +7,20 @@ export interface LoggerOptions {
   readonly level: string;
   /** `auto`: readable on a TTY, JSON otherwise. */
   readonly format: 'json' | 'pretty' | 'auto';
+  /** Takes secrets out of a line: the last line of defence, for messages that come from drivers. */
+  readonly clean?: (line: string) => string;
 }
 
 /** JSON lines on standard error, or the same made readable; standard output stays the command's own. */
 export function createLogger(options: LoggerOptions): Logger {
   const readable = options.format === 'pretty' || (options.format === 'auto' && process.stderr.isTTY);
-  const settings = { level: options.level, base: null, timestamp: pino.stdTimeFunctions.isoTime };
+  const { clean } = options;
+  const settings: pino.LoggerOptions = {
+    level: options.level,
+    base: null,
+    timestamp: pino.stdTimeFunctions.isoTime,
+    ...(clean === undefined ? {} : { hooks: { streamWrite: clean } }),
+  };
   return readable
     ? pino(settings, pretty({ destination: 2, sync: true, translateTime: 'SYS:HH:MM:ss.l' }))
     : pino(settings, pino.destination({ dest: 2, sync: true }));

@@ -1,5 +1,10 @@
 import { quoteIdent, splitQualified } from '../connections/identifiers.ts';
-import { alterTable, createHistoryTable, type HistoryTarget } from '../connections/postgres/history-ddl.ts';
+import {
+  alterTable,
+  createHistoryTable,
+  versionKey,
+  type HistoryTarget,
+} from '../connections/postgres/history-ddl.ts';
 import type { HistoryTableFacts } from '../connections/postgres/history-table.ts';
 import { checkColumns, checkExtraColumns } from './history-columns.ts';
 import { checkKeys } from './history-keys.ts';
@@ -32,8 +37,9 @@ export function planHistoryTable(
       ...steps,
     ];
   const statements = createHistoryTable(target);
+  const detail = `primary key (${versionKey(target).join(', ')}), one current version per key`;
   const action = { do: 'create history', table, statements } as const;
-  return [{ kind: 'create', what, detail: 'create', sql: statements, action }];
+  return [{ kind: 'create', what, detail, sql: statements, action }];
 }
 
 function findingsOf(target: HistoryTarget, existing: HistoryTableFacts | undefined): readonly Finding[] {

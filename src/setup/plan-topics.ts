@@ -10,8 +10,8 @@ import {
 } from './request.ts';
 
 interface WantedTopic extends NewTopic {
-  /** Whether another number of partitions would be wrong: the partition decides where a key's changes are. */
-  readonly partitionsMatter: boolean;
+  /** Whether another number of partitions would be wrong, and why. */
+  readonly partitionsMatter: 'for keys' | 'for positions' | 'not';
 }
 
 export function planTopics(wanted: SetupRequest, existing: ReadonlyMap<string, TopicFacts>): readonly Step[] {
@@ -29,11 +29,11 @@ function wantedTopics(wanted: SetupRequest): readonly WantedTopic[] {
   return [
     positionsTopic(wanted.positionsTopic ?? POSITIONS_TOPIC),
     ...wanted.tables.flatMap(({ topic, partitions = DEFAULT_PARTITIONS }) => [
-      { topic, partitions, partitionsMatter: true, config: deleteAfter(retention) },
+      { topic, partitions, partitionsMatter: 'for keys', config: deleteAfter(retention) },
       {
         topic: deadLetterTopic(topic),
         partitions: 1,
-        partitionsMatter: false,
+        partitionsMatter: 'not',
         config: deleteAfter(deadLetterRetention),
       },
     ]),
@@ -52,7 +52,7 @@ function positionsTopic(topic: string): WantedTopic {
   return {
     topic,
     partitions: 1,
-    partitionsMatter: true,
+    partitionsMatter: 'for positions',
     config: {
       'cleanup.policy': 'compact',
       'segment.bytes': String(1024 * 1024),
@@ -65,65 +65,83 @@ function positionsTopic(topic: string): WantedTopic {
 }
 
 function planTopic(wanted: WantedTopic, existing: TopicFacts | undefined): readonly Step[] {
-  const what = `topic ${wanted.topic}`;
   const { topic, partitions, config } = wanted;
-  const policy = config['cleanup.policy'] ?? '';
+  const what = `topic ${topic}`;
   if (existing === undefined) {
-    const detail = `create with ${count(partitions)}, ${describe(config)}`;
-    return [
-      { kind: 'create', what, detail, action: { do: 'create topic', topic: { topic, partitions, config } } },
-    ];
+    const detail = `${count(partitions)}, ${describe(config)}`;
+    const action = { do: 'create topic', topic: { topic, partitions, config } } as const;
+    return [{ kind: 'create', what, detail, action }];
   }
-  const steps: Step[] = [];
-  if (wanted.partitionsMatter && existing.partitions !== partitions)
-    steps.push({
-      kind: 'mismatch',
-      what,
-      detail:
-        `has ${count(existing.partitions)}, ${count(partitions)} wanted. ` +
-        (wanted.topic.endsWith('positions')
-          ? 'Use another name for it, or delete it while no producer has written to it yet.'
-          : `Set \`partitions: ${existing.partitions}\` for this table in the configuration: adding partitions ` +
-            'would move keys, and a key would then be applied out of order.'),
-    });
-  const found = existing.config['cleanup.policy'] ?? 'unknown';
-  if (found !== policy)
-    steps.push({
-      kind: 'mismatch',
-      what,
-      detail: `cleanup.policy is ${found}, it must be ${policy}: ${
-        policy === 'delete'
-          ? 'compaction drops the versions between the first and the last of a key'
-          : 'positions that expire make their producer start again'
-      }. Run kafka-configs --alter --topic ${wanted.topic} --add-config cleanup.policy=${policy}`,
-    });
-  const shorter = shorterRetention(config['retention.ms'], existing.config['retention.ms']);
-  if (shorter !== null)
-    steps.push({
-      kind: 'warning',
-      what,
-      detail: `keeps records for ${shorter}; a sink that stands still longer has lost changes`,
-    });
-  if (steps.every(({ kind }) => kind === 'warning'))
-    steps.unshift({ kind: 'ok', what, detail: `${count(existing.partitions)}, ${policy}` });
-  return steps;
+  const mismatches = [...checkPartitions(wanted, existing), ...checkPolicy(wanted, existing)];
+  if (mismatches.length > 0) return mismatches.map((detail) => ({ kind: 'mismatch', what, detail }));
+  const detail = `${count(existing.partitions)}, ${config['cleanup.policy']}`;
+  const warnings = checkRetention(wanted, existing);
+  return [
+    { kind: 'ok', what, detail },
+    ...warnings.map((detail): Step => ({ kind: 'warning', what, detail })),
+  ];
 }
 
-function shorterRetention(wanted: string | undefined, found: string | undefined): string | null {
-  if (wanted === undefined || found === undefined || found === '-1') return null;
-  return Number(found) < Number(wanted) ? `${days(found)}, ${days(wanted)} wanted` : null;
+function checkPartitions(wanted: WantedTopic, { partitions }: TopicFacts): readonly string[] {
+  if (wanted.partitionsMatter === 'not' || partitions === wanted.partitions) return [];
+  const found = `has ${count(partitions)}, ${count(wanted.partitions)} wanted`;
+  switch (wanted.partitionsMatter) {
+    case 'for positions':
+      return [`${found}. Use another name for it, or delete it while no producer has written to it yet`];
+    case 'for keys':
+      return [
+        `${found}. Set \`partitions: ${partitions}\` for this table in the configuration: adding partitions ` +
+          'would move keys, and a key would then be applied out of order',
+      ];
+    default:
+      return wanted.partitionsMatter satisfies never;
+  }
 }
+
+function checkPolicy({ topic, config }: WantedTopic, existing: TopicFacts): readonly string[] {
+  const wanted = config['cleanup.policy'];
+  const found = existing.config['cleanup.policy'] ?? 'unknown';
+  if (wanted === undefined || found === wanted) return [];
+  const why =
+    wanted === 'delete'
+      ? 'compaction drops the versions between the first and the last of a key'
+      : 'positions that expire make their producer start again';
+  const command = `kafka-configs --alter --topic ${topic} --add-config cleanup.policy=${wanted}`;
+  return [`cleanup.policy is ${found}, it must be ${wanted}: ${why}. Run ${command}`];
+}
+
+/** Shorter is allowed, but is to be known. */
+function checkRetention({ config }: WantedTopic, existing: TopicFacts): readonly string[] {
+  const wanted = config['retention.ms'];
+  if (wanted === undefined) return [];
+  const warnings: string[] = [];
+  const found = existing.config['retention.ms'] ?? FOREVER;
+  if (found !== FOREVER && (wanted === FOREVER || Number(found) < Number(wanted)))
+    warnings.push(`keeps records for ${duration(found)}, ${duration(wanted)} wanted: ${TOO_SHORT}`);
+  const bytes = existing.config['retention.bytes'] ?? FOREVER;
+  if (bytes !== FOREVER)
+    warnings.push(
+      `keeps at most ${bytes} bytes of each partition (retention.bytes), however new: ${TOO_SHORT}`,
+    );
+  return warnings;
+}
+
+const FOREVER = '-1';
+const TOO_SHORT = 'a sink that stands still longer has lost changes';
 
 function describe(config: Readonly<Record<string, string>>): string {
   const retention = config['retention.ms'];
-  const policy = config['cleanup.policy'] === 'compact' ? 'compacted' : 'deleted';
-  if (retention === undefined) return policy;
-  return retention === '-1' ? 'kept forever' : `${policy} after ${days(retention)}`;
+  if (config['cleanup.policy'] === 'compact') return 'compacted';
+  return retention === undefined || retention === FOREVER
+    ? 'kept forever'
+    : `deleted after ${duration(retention)}`;
 }
 
-function days(ms: string): string {
+function duration(ms: string): string {
+  if (ms === FOREVER) return 'ever';
   const hours = Number(ms) / (60 * 60 * 1000);
-  return hours % 24 === 0 ? `${hours / 24} days` : `${Math.round(hours * 100) / 100} hours`;
+  const [amount, unit] = hours % 24 === 0 ? [hours / 24, 'day'] : [Math.round(hours * 100) / 100, 'hour'];
+  return `${amount} ${unit}${amount === 1 ? '' : 's'}`;
 }
 
 function count(partitions: number): string {

@@ -16,6 +16,7 @@ const serviceSchema = z
       .optional(),
     build: z.strictObject({ context: z.string(), target: z.string() }).optional(),
     user: z.string().optional(),
+    entrypoint: z.array(z.string()).optional(),
     command: z.array(z.string()).optional(),
     profiles: z.array(z.string()).optional(),
     environment: z.record(z.string().regex(/^[A-Z][A-Z0-9_]*$/), z.string()),
@@ -76,6 +77,7 @@ describe('docker-compose.yml', () => {
         postgres: `postgres:${postgres.split('.').slice(0, 2).join('.')}`,
         warehouse: 'warehouse',
         setup: 'service',
+        employees: 'service',
         deltaferry: 'service',
       },
     );
@@ -128,7 +130,7 @@ describe('docker-compose.yml', () => {
 
   it('configures the service by names that the configuration knows', () => {
     const known = new Set(settableFields(configTree).map(([path]) => envNameOf(path)));
-    for (const name of ['setup', 'deltaferry'])
+    for (const name of ['employees', 'setup', 'deltaferry'])
       for (const variable of Object.keys(compose.services[name]?.environment ?? {}))
         assert.ok(known.has(variable), `${name}: the configuration has no ${variable}`);
   });

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import type { Row } from '../../src/change/change.ts';
-import { TransientError } from '../../src/errors.ts';
 import { employee, employees } from './employees.ts';
 import { FakeDelta } from './fake-delta.ts';
 import { FakeLeadership, FakeTopic, until } from './fake-log.ts';
@@ -80,7 +79,7 @@ describe('delta feed under faults', () => {
         ).length;
         hit.changes += world.topic.changes.length;
       }),
-      { numRuns: 300, endOnFailure: false },
+      { numRuns: 300, interruptAfterTimeLimit: 60_000, markInterruptAsFailure: true },
     );
     // The generator earns its name: otherwise the property above says nothing.
     assert.ok(
@@ -113,13 +112,17 @@ class World {
     const steps = [...this.plan.while];
     for (const calls of this.plan.lives) {
       const dead = this.start(calls);
-      await until(() => dead.happened || this.isDone(), 'the process dies or has nothing left to do');
+      await until(() => dead.happened || this.isDone(), 'the process dies or has nothing left to do', 3_000);
       const next = steps.shift();
       if (next !== undefined) this.commit(next);
     }
     for (const each of steps) this.commit(each);
     this.start(Infinity);
-    await until(() => this.isDone(), `everything is published: ${JSON.stringify(this.topic.position)}`);
+    await until(
+      () => this.isDone(),
+      `everything is published: ${JSON.stringify(this.topic.position)}`,
+      3_000,
+    );
   }
 
   async end(): Promise<void> {
@@ -164,8 +167,7 @@ class World {
         this.kills++;
         if (method === 'publish') this.killedInPublish++;
         this.running = this.running.filter((each) => each !== run);
-        for (const lease of this.leadership.held)
-          lease.abort(new TransientError({ code: 'KILLED', message: 'killed' }));
+        this.leadership.take('delta-feed/employees');
         return this.kills % 2 === 0 ? 'after-hang' : 'hang';
       }
       if (lives === Infinity && this.faultsAsked > 200) return 'none';
@@ -177,7 +179,7 @@ class World {
       mapping: employees,
       source: withFaults(this.table.source(), next),
       log: withFaults(this.topic.log(), next),
-      leadership: this.leadership.port(),
+      leadership: withFaults(this.leadership.port(), () => (death.happened ? 'hang' : 'none')),
       options: {
         maxBatchChanges: this.plan.batch,
         maxVersionsPerRead: this.plan.range,

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { OperatorError, PoisonError, TransientError } from '../../src/errors.ts';
+import { OperatorError, PoisonError } from '../../src/errors.ts';
 import type { ChangeLog } from '../../src/ports/change-log.ts';
 import type { DeltaSource } from '../../src/ports/delta-source.ts';
 import type { DeltaFeedOptions } from '../../src/producers/delta-feed-deps.ts';
@@ -393,7 +393,7 @@ describe('delta feed: failures and hand-over', () => {
     table.insert(employee(3));
     await upTo(3);
     const third = start();
-    leadership.held.at(-1)?.abort(new TransientError({ code: 'LEASE_LOST', message: 'connection gone' }));
+    leadership.take('delta-feed/employees');
     await until(
       () =>
         third.state().name === 'polling' ||

@@ -1,5 +1,5 @@
 import type { Change } from '../../src/change/change.ts';
-import { FencedError } from '../../src/errors.ts';
+import { FencedError, TransientError } from '../../src/errors.ts';
 import type { ChangeLog, Position, PublishBatch, RejectedChange } from '../../src/ports/change-log.ts';
 import type { Leadership } from '../../src/ports/leadership.ts';
 
@@ -33,35 +33,35 @@ export class FakeTopic {
   }
 }
 
-/** One lease per name, in the order of asking. */
+/** One lease per name, as between processes that ask again and again. */
 export class FakeLeadership {
-  private readonly holders = new Map<string, Promise<void>>();
-  readonly held: AbortController[] = [];
+  private readonly holders = new Map<string, AbortController>();
 
+  /** The leases of one process. */
   port(): Leadership {
     return {
       acquire: async (name, signal) => {
-        while (this.holders.has(name)) {
-          await Promise.race([this.holders.get(name), tick()]);
+        do {
+          await tick();
           signal.throwIfAborted();
-        }
-        let free = (): void => {};
-        this.holders.set(name, new Promise<void>((resolve) => (free = resolve)));
+        } while (this.holders.has(name));
         const lost = new AbortController();
-        this.held.push(lost);
-        const release = (): void => {
-          this.holders.delete(name);
-          free();
-        };
-        lost.signal.addEventListener('abort', release, { once: true });
+        this.holders.set(name, lost);
         return {
           lost: lost.signal,
           release: async () => {
-            if (!lost.signal.aborted) release();
+            if (this.holders.get(name) === lost) this.holders.delete(name);
           },
         };
       },
     };
+  }
+
+  /** Whoever holds it loses it, as when a connection breaks. */
+  take(name: string): void {
+    const lost = this.holders.get(name);
+    this.holders.delete(name);
+    lost?.abort(new TransientError({ code: 'LEASE_LOST', message: 'the connection broke' }));
   }
 }
 

@@ -76,7 +76,11 @@ describe('history table in the catalog', () => {
   });
 
   const cases: readonly { name: string; ddl: string; expected: readonly string[] }[] = [
-    { name: 'is missing', ddl: '', expected: ['create: create'] },
+    {
+      name: 'is missing',
+      ddl: '',
+      expected: ['create: primary key (emp_id, on_date), one current version per key'],
+    },
     {
       name: 'is the table of a team that never heard of us',
       ddl: `create table T (emp_id int primary key, name varchar(20) not null, salary money, dept text not null,
@@ -162,7 +166,9 @@ describe('history table in the catalog', () => {
 
   it('is not taken from another schema, and no schema is made for it', async () => {
     await pool.query('create table public.elsewhere (emp_id bigint)');
-    assert.deepEqual(await findings('hr.elsewhere'), ['create: create']);
+    assert.deepEqual(await findings('hr.elsewhere'), [
+      'create: primary key (emp_id, on_date), one current version per key',
+    ]);
     assert.deepEqual(await findings('nowhere.employees'), ['mismatch: schema nowhere does not exist']);
   });
 
@@ -180,6 +186,8 @@ describe('history table in the catalog', () => {
     await assert.rejects(
       createHistoryTables(pool).create('public.half', [create, 'create index on nothing (x)']),
     );
-    assert.deepEqual(await findings('public.half'), ['create: create']);
+    assert.deepEqual(await findings('public.half'), [
+      'create: primary key (emp_id, on_date), one current version per key',
+    ]);
   });
 });

@@ -33,12 +33,12 @@ describe('setup plan', () => {
     const withDelta: Existing = { ...nothing, deltas: everything.deltas };
     assert.deepEqual(texts(planSetup(request, withDelta)), [
       'create control schema deltaferry: apply 0001_control',
-      'create topic deltaferry.positions: create with 1 partition, compacted',
-      'create topic employees_changes: create with 8 partitions, deleted after 7 days',
-      'create topic employees_changes.dead-letters: create with 1 partition, deleted after 30 days',
+      'create topic deltaferry.positions: 1 partition, compacted',
+      'create topic employees_changes: 8 partitions, deleted after 7 days',
+      'create topic employees_changes.dead-letters: 1 partition, deleted after 30 days',
       'create compatibility of employees_changes-value: set FULL_TRANSITIVE, it is not set',
       'create schema employees_changes-value: register version 1',
-      'create history table public.employees: create',
+      'create history table public.employees: primary key (emp_id, on_date), one current version per key',
       'ok Delta table default.employees: change data feed on, columns and types fit',
     ]);
   });
@@ -103,9 +103,9 @@ describe('setup plan', () => {
     };
     const plan = planSetup(wanted, { ...nothing, histories: new Map() });
     assert.deepEqual(texts(plan).slice(1, 4), [
-      'create topic p: create with 1 partition, compacted',
-      'create topic t: create with 3 partitions, deleted after 1 hours',
-      'create topic t.dead-letters: create with 1 partition, kept forever',
+      'create topic p: 1 partition, compacted',
+      'create topic t: 3 partitions, deleted after 1 hour',
+      'create topic t.dead-letters: 1 partition, kept forever',
     ]);
     assert.deepEqual(plan.at(-1)?.sql, [
       [
@@ -170,13 +170,22 @@ describe('existing topics', () => {
       name: 'a shorter retention is allowed, and said',
       topic: 'employees_changes',
       found: { partitions: 8, config: { 'cleanup.policy': 'delete', 'retention.ms': '86400000' } },
-      expected: [/^ok /, /^warning .*: keeps records for 1 days, 7 days wanted/],
+      expected: [/^ok /, /^warning .*: keeps records for 1 day, 7 days wanted/],
     },
     {
       name: 'a longer or unlimited retention is fine',
       topic: 'employees_changes',
       found: { partitions: 8, config: { 'cleanup.policy': 'delete', 'retention.ms': '-1' } },
       expected: ['ok topic employees_changes: 8 partitions, delete'],
+    },
+    {
+      name: 'a limit by size is said too',
+      topic: 'employees_changes',
+      found: {
+        partitions: 8,
+        config: { 'cleanup.policy': 'delete', 'retention.ms': '-1', 'retention.bytes': '1000' },
+      },
+      expected: [/^ok /, /^warning .*: keeps at most 1000 bytes of each partition \(retention.bytes\)/],
     },
     {
       name: 'dead letters may have any number of partitions',
