@@ -21,6 +21,7 @@ import {
   historyTable,
   newestCommit,
   openSite,
+  STACK_DIR,
   untilVisible,
   type Site,
 } from './site.ts';
@@ -222,15 +223,17 @@ async function memory(): Promise<Figure[]> {
 }
 
 function run(site: Site, args: readonly string[] = [], onMessage?: (msg: string) => void): Worker {
-  return startWorker(['--config', site.configFile, ...args], {
+  return startWorker(['--config', site.configFile, '--stack', STACK_DIR, ...args], {
     onLine: (line) => {
-      if (line.level >= 50) console.error(JSON.stringify(line));
+      if (line.level >= 50 || line.level === 0) console.error(JSON.stringify(line));
       onMessage?.(line.msg);
     },
   });
 }
 
-const updateSql = (site: Site) => `UPDATE ${site.config.tables[0]!.delta.table} SET salary = salary + 1`;
+function updateSql(site: Site): string {
+  return `UPDATE ${site.config.tables[0]!.delta.table} SET salary = salary + 1`;
+}
 
 async function updateAll(site: Site, rows: number): Promise<{ visibleMs: number; version: number }> {
   await site.warehouse.query({ doing: 'updating every row', sql: updateSql(site) });

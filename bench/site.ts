@@ -18,24 +18,25 @@ export interface Site {
   close(): Promise<void>;
 }
 
-const DIR = resolve('.deltaferry/bench');
+export const STACK_DIR = resolve('.deltaferry/bench');
 
 /** `tables` are created in Delta by the caller; here each gets a name of its own, so that sections do not mix. */
 export async function openSite(table: string): Promise<Site> {
-  await startStack({ dir: DIR, ownerPid: process.pid });
-  mkdirSync(DIR, { recursive: true });
-  const configFile = join(DIR, `${table}.yaml`);
+  await startStack({ dir: STACK_DIR, ownerPid: process.pid });
+  mkdirSync(STACK_DIR, { recursive: true });
+  const configFile = join(STACK_DIR, `${table}.yaml`);
   writeFileSync(
     configFile,
     `tables:
   - name: ${table}
     key: emp_id
     columns: { emp_id: bigint, name: text, salary: 'numeric(12,2)' }
-stack: { dir: ${JSON.stringify(DIR)} }
 `,
   );
-  const config = await loadConfig({ file: configFile, stackDir: DIR });
+  const config = await loadConfig({ file: configFile, stackDir: STACK_DIR });
   const postgres = new pg.Client({ connectionString: stackPostgresUrl() });
+  // The stack may be stopped under it when a section fails; the failure itself is what counts.
+  postgres.on('error', () => {});
   await postgres.connect();
   const warehouse = openDatabricks(databricksOptions(config));
   return {
@@ -51,7 +52,7 @@ stack: { dir: ${JSON.stringify(DIR)} }
 }
 
 export async function closeStack(): Promise<void> {
-  await stopStack({ dir: DIR, wipe: true });
+  await stopStack({ dir: STACK_DIR, wipe: true });
 }
 
 export async function createDeltaTable(site: Site, rows: number): Promise<void> {
@@ -103,6 +104,6 @@ export async function untilVisible(
 }
 
 function stackPostgresUrl(): string {
-  return (JSON.parse(readFileSync(join(DIR, 'stack.json'), 'utf8')) as { postgres: { url: string } }).postgres
+  return (JSON.parse(readFileSync(join(STACK_DIR, 'stack.json'), 'utf8')) as { postgres: { url: string } }).postgres
     .url;
 }

@@ -7,6 +7,7 @@ export interface PartHealth {
   readonly state: string;
   /** False where a person has to act. */
   readonly ready: boolean;
+  readonly code?: string;
   readonly error?: string;
   readonly remedy?: string;
 }

@@ -10,6 +10,9 @@ export interface PartState {
   readonly error?: unknown;
 }
 
+// What a part is in before it has shown that it can work.
+const BEGINNING: ReadonlySet<string> = new Set(['joining', 'starting']);
+
 /** Tells logs, metrics and readiness of every state that a part takes on. */
 export function partStates({
   health,
@@ -37,14 +40,20 @@ export function partStates({
       metrics.partsByState.set({ part, state }, 1);
       const stopped = state === 'stopped';
       if (error === undefined) {
-        health.set(part, { state, ready: !stopped });
+        health.set(part, { state, ready: !stopped && !BEGINNING.has(state) });
         if (before !== state) logger.info({ part, state }, `${part} is ${state}`);
         return;
       }
       const text = describeError(error);
       const remedy = remedyFor(error);
-      health.set(part, { state, ready: !stopped, error: text, remedy });
       const code = error instanceof DeltaferryError ? error.code : undefined;
+      health.set(part, {
+        state,
+        ready: !stopped,
+        ...(code === undefined ? {} : { code }),
+        error: text,
+        remedy,
+      });
       const fields = { part, state, code, error: text, remedy };
       if (stopped)
         logger.error(code === undefined ? { ...fields, err: error } : fields, `${part} stopped: ${text}`);

@@ -5,6 +5,7 @@ import { createHistorySink } from '../connections/postgres/history-sink.ts';
 import { openPool } from '../connections/postgres/pool.ts';
 import { createSchemaRegistry } from '../connections/registry/schemas.ts';
 import { createPostgresHistory } from '../consumers/postgres-history.ts';
+import { reactionTo } from '../error-policy.ts';
 import { deadLetterTopic, subjectOf } from '../setup/request.ts';
 import { kafkaOptions, postgresOptions, registryOptions } from './connect.ts';
 import { mappingOf } from './config/table-schema.ts';
@@ -32,7 +33,8 @@ export function wirePostgresHistory({ config, table, logger, metrics, health, ho
     maxConnections: config.batching.partitionsConcurrently + 1,
   });
   const states = partStates({ health, metrics, logger: log });
-  const name = (partition: number) => `${SINK}/${table.name}/${partition}`;
+  const membership = `${SINK}/${table.name}`;
+  const name = (partition: number) => `${membership}/${partition}`;
 
   const handler = createPostgresHistory({
     topic,
@@ -45,11 +47,6 @@ export function wirePostgresHistory({ config, table, logger, metrics, health, ho
         topic,
         table: mapping,
         historyTable: table.postgres.table,
-        columns: {
-          onDate: table.postgres.onDate,
-          offDate: table.postgres.offDate,
-          isActive: table.postgres.isActive,
-        },
         // Where a change was first made: the capture on this table then passes the sink's own writes over.
         origin: config.databricks.id,
         lockTimeoutMs: config.delivery.lockTimeoutMs,
@@ -99,13 +96,18 @@ export function wirePostgresHistory({ config, table, logger, metrics, health, ho
     logger: log,
     onTrouble: (error) =>
       states.report(
-        `${SINK}/${table.name}`,
-        error === null ? { state: 'reading' } : { state: 'retrying', error },
+        membership,
+        error === null
+          ? { state: 'reading' }
+          : { state: reactionTo(error) === 'stop' ? 'stopped' : 'retrying', error },
       ),
   });
 
   return {
-    run: (signal) => stream.run(handler, signal),
+    run: (signal) => {
+      states.report(membership, { state: 'joining' });
+      return stream.run(handler, signal);
+    },
     close: async () => {
       await deadLetters.close();
       await pool.end();

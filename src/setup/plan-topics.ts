@@ -28,7 +28,7 @@ function wantedTopics(wanted: SetupRequest): readonly WantedTopic[] {
   const deadLetterRetention = wanted.deadLetterRetentionMs ?? DEFAULT_DEAD_LETTER_RETENTION_MS;
   return [
     positionsTopic(wanted.positionsTopic ?? POSITIONS_TOPIC),
-    ...wanted.tables.flatMap(({ topic, partitions = DEFAULT_PARTITIONS }) => [
+    ...wanted.tables.flatMap(({ topic, partitions = DEFAULT_PARTITIONS }): readonly WantedTopic[] => [
       { topic, partitions, partitionsMatter: 'for keys', config: deleteAfter(retention) },
       {
         topic: deadLetterTopic(topic),

@@ -99,6 +99,7 @@ class World {
   killedInPublish = 0;
   private readonly plan: Plan;
   private faultsAsked = 0;
+  private ending = false;
   private running: FeedRun[] = [];
 
   constructor(plan: Plan) {
@@ -126,6 +127,7 @@ class World {
   }
 
   async end(): Promise<void> {
+    this.ending = true;
     await Promise.all(this.running.map((run) => run.drain()));
   }
 
@@ -162,6 +164,7 @@ class World {
     let calls = 0;
     const next = (method: string): Fault => {
       if (death.happened) return 'hang';
+      if (this.ending) return 'none';
       if (++calls > lives) {
         death.happened = true;
         this.kills++;

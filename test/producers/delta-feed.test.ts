@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { OperatorError, PoisonError } from '../../src/errors.ts';
 import type { ChangeLog } from '../../src/ports/change-log.ts';
-import type { DeltaSource } from '../../src/ports/delta-source.ts';
+import { SchemaChangedError, type DeltaSource } from '../../src/ports/delta-source.ts';
 import type { DeltaFeedOptions } from '../../src/producers/delta-feed-deps.ts';
 import { employee, employees } from './employees.ts';
 import { FakeDelta, timeOf } from './fake-delta.ts';
@@ -141,6 +141,30 @@ describe('delta feed: what is published', () => {
       ['1', '2', '3'],
     );
     assert.ok(run.states.every(({ name }) => name !== 'stopped'));
+  });
+
+  it('a schema change that shows after the first rows starts the range over, nothing twice', async () => {
+    for (const id of [1, 2, 3]) table.insert(employee(id));
+    const source = table.source();
+    let surprises = 1;
+    start(
+      { maxBatchChanges: 1 },
+      {
+        source: {
+          ...source,
+          async *changes(from, to, signal) {
+            for await (const page of source.changes(from, to, signal)) {
+              yield page.slice(0, 2);
+              if (surprises-- > 0)
+                throw new SchemaChangedError({ code: 'DELTA_SCHEMA_CHANGED', message: 'late', version: 3 });
+              yield page.slice(2);
+            }
+          },
+        },
+      },
+    );
+    await upTo(3);
+    assert.deepEqual(records(), ['1 insert 1 →Ann', '2 insert 2 →Ann', '3 insert 3 →Ann']);
   });
 
   it('commits without rows move the position', async () => {

@@ -1,10 +1,11 @@
 import type { IHeaders, Message } from 'kafkajs';
 import { createChangeEncoder } from '../../src/change/avro.ts';
 import type { Change, Micros, Row } from '../../src/change/change.ts';
-import { keyOf } from '../../src/change/key.ts';
 import { partitionOf } from '../../src/connections/kafka/partitioner.ts';
-import { mappingOf } from '../../src/service/config/table-schema.ts';
+import { createSchemaRegistry } from '../../src/connections/registry/schemas.ts';
+import { deadLetterTopic, subjectOf } from '../../src/setup/request.ts';
 import type { Site } from './site.ts';
+import { testStack } from './stack.ts';
 import { until } from './until.ts';
 
 /** An employee's change as the Delta feed would make it; the row after it is `[id, name, salary]`. */
@@ -29,24 +30,67 @@ export function employeeChange(
   };
 }
 
-/** The record of a change on the site's topic, in the partition of its key. */
-export function recordOf(site: Site, change: Change): Message & { key: Buffer; value: Buffer } {
-  const mapping = mappingOf(site.table);
-  const value = Buffer.from(createChangeEncoder(mapping, site.schemaId).encode(change, Date.now() * 1000));
-  const row = change.after ?? change.before;
-  const key = Buffer.from(row === null ? change.key : keyOf(mapping)(row));
-  return { key, value, partition: partitionOf(key, site.table.partitions) };
+/** What a test writes to and reads from a site's topics and tables past the service. */
+export interface Records {
+  /** The record of a change, in the partition of its key. */
+  of(change: Change): Message & { readonly key: Buffer; readonly value: Buffer };
+  /** Writes records as they are, in one request: whatever the service's own producers would never do. Answers the first offset. */
+  produce(messages: readonly Message[]): Promise<{ readonly offset: bigint }>;
+  /** Everything on the dead-letter topic, read by kafkajs's own consumer. */
+  deadLetters(): Promise<FoundLetter[]>;
+  /** Records of the changes topic that the sink's stored offsets have not passed. */
+  backlog(): Promise<bigint>;
+  /** The history table, ordered by employee, then time. */
+  history(): Promise<FoundVersion[]>;
+  close(): Promise<void>;
 }
 
-/** Writes records as they are, in one request: whatever the service's own producers would never do. */
-export async function produce(site: Site, messages: readonly Message[]): Promise<void> {
-  const producer = site.kafka.producer({ createPartitioner: () => ({ message }) => message.partition ?? 0 });
-  await producer.connect();
-  try {
-    await producer.send({ topic: site.table.topic, messages: [...messages] });
-  } finally {
-    await producer.disconnect();
-  }
+export async function openRecords(site: Site): Promise<Records> {
+  const { kafka, topic, mapping, config, pool } = site;
+  const { partitions } = config.tables[0]!;
+  const registry = createSchemaRegistry({ url: testStack().registry.url });
+  const schemaId = await registry.latestId(subjectOf(topic));
+  registry.close();
+  if (schemaId === null) throw new Error(`no schema of ${topic} is registered`);
+  const encoder = createChangeEncoder(mapping, schemaId);
+  const producer = kafka.producer({
+    createPartitioner:
+      () =>
+      ({ message }) =>
+        message.partition ?? 0,
+  });
+  const admin = kafka.admin();
+  await Promise.all([producer.connect(), admin.connect()]);
+  return {
+    of(change) {
+      const key = Buffer.from(change.key);
+      // A copy: tests spoil it.
+      const value = Buffer.from(encoder.encode(change, Date.now() * 1000));
+      return { key, value, partition: partitionOf(key, partitions) };
+    },
+    async produce(messages) {
+      const [first] = await producer.send({ topic, messages: [...messages] });
+      return { offset: BigInt(first?.baseOffset ?? -1) };
+    },
+    async deadLetters() {
+      const ends = await admin.fetchTopicOffsets(deadLetterTopic(topic));
+      return readLetters(site, ends);
+    },
+    async backlog() {
+      const ends = await admin.fetchTopicOffsets(topic);
+      const { rows } = await pool.query<{ partition: number; next: string }>(
+        'SELECT partition, next_offset AS next FROM deltaferry.offsets WHERE topic = $1',
+        [topic],
+      );
+      const next = new Map(rows.map((row) => [row.partition, BigInt(row.next)]));
+      return ends.reduce(
+        (sum, { partition, low, high }) => sum + BigInt(high) - (next.get(partition) ?? BigInt(low)),
+        0n,
+      );
+    },
+    history: () => historyOf(pool),
+    close: async () => void (await Promise.all([producer.disconnect(), admin.disconnect()])),
+  };
 }
 
 export interface FoundLetter {
@@ -55,24 +99,23 @@ export interface FoundLetter {
   readonly headers: Readonly<Record<string, string>>;
 }
 
-/** Everything on the site's dead-letter topic, read by kafkajs's own consumer. */
-export async function deadLettersOf(site: Site): Promise<FoundLetter[]> {
-  const admin = site.kafka.admin();
-  await admin.connect();
-  const ends = await admin.fetchTopicOffsets(site.deadLetterTopic);
-  await admin.disconnect();
+async function readLetters(
+  site: Site,
+  ends: readonly { readonly partition: number; readonly low: string; readonly high: string }[],
+): Promise<FoundLetter[]> {
   const left = new Map(ends.filter(({ low, high }) => low !== high).map((end) => [end.partition, end.high]));
   if (left.size === 0) return [];
   const found: FoundLetter[] = [];
   const consumer = site.kafka.consumer({ groupId: `${site.name}-reader-${Date.now()}`, maxWaitTimeInMs: 50 });
   await consumer.connect();
   try {
-    await consumer.subscribe({ topics: [site.deadLetterTopic], fromBeginning: true });
+    await consumer.subscribe({ topics: [deadLetterTopic(site.topic)], fromBeginning: true });
     await consumer.run({
       autoCommit: false,
-      eachBatch: ({ batch: { messages, partition, lastOffset } }) => {
+      eachBatch: ({ batch }) => {
+        const { messages, partition } = batch;
         for (const { key, value, headers } of messages) found.push({ key, value, headers: texts(headers) });
-        if (BigInt(lastOffset()) + 1n >= BigInt(left.get(partition) ?? 0)) left.delete(partition);
+        if (BigInt(batch.lastOffset()) + 1n >= BigInt(left.get(partition) ?? 0)) left.delete(partition);
         return Promise.resolve();
       },
     });
@@ -89,23 +132,6 @@ function texts(headers: IHeaders | undefined): Record<string, string> {
   );
 }
 
-/** Offsets of the site's changes topic: what lies there and how much of it the sink has passed. */
-export async function backlogOf(site: Site): Promise<bigint> {
-  const admin = site.kafka.admin();
-  await admin.connect();
-  const ends = await admin.fetchTopicOffsets(site.table.topic);
-  await admin.disconnect();
-  const { rows } = await site.postgres.query<{ partition: number; next: string }>(
-    'SELECT partition, next_offset AS next FROM deltaferry.offsets WHERE topic = $1',
-    [site.table.topic],
-  );
-  const next = new Map(rows.map((row) => [row.partition, BigInt(row.next)]));
-  return ends.reduce(
-    (sum, { partition, low, high }) => sum + BigInt(high) - (next.get(partition) ?? BigInt(low)),
-    0n,
-  );
-}
-
 export interface FoundVersion {
   readonly id: number;
   readonly name: string;
@@ -115,9 +141,10 @@ export interface FoundVersion {
   readonly to: Micros | null;
 }
 
-/** The site's history table, ordered by employee, then time. */
-export async function historyOf(site: Site): Promise<FoundVersion[]> {
-  const { rows } = await site.postgres.query<Record<'id' | 'name' | 'salary' | 'from' | 'to', string> & { active: boolean }>(
+async function historyOf(pool: Site['pool']): Promise<FoundVersion[]> {
+  const { rows } = await pool.query<
+    Record<'id' | 'name' | 'salary' | 'from' | 'to', string> & { active: boolean }
+  >(
     `SELECT emp_id AS id, name, salary, is_active AS active,
             (extract(epoch FROM on_date) * 1000000)::bigint AS "from",
             (extract(epoch FROM off_date) * 1000000)::bigint AS "to"

@@ -5,11 +5,19 @@ import { ROLES, runService, type Role, type ServiceOptions } from '../../src/ser
 import { until } from './until.ts';
 import type { LogLine } from './worker.ts';
 
+/** Settings under which the service recovers within a test's patience. */
+export const QUICK = {
+  delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 200, lockTimeoutMs: 300 },
+  polling: { maxMs: 50 },
+};
+
 export interface Ready {
   readonly status: number;
   readonly ready: boolean;
   readonly draining: boolean;
-  readonly parts: Readonly<Record<string, { state: string; ready: boolean; error?: string; remedy?: string }>>;
+  readonly parts: Readonly<
+    Record<string, { state: string; ready: boolean; code?: string; error?: string; remedy?: string }>
+  >;
 }
 
 /** The real service inside the test's own process. */
@@ -38,7 +46,8 @@ export async function startService(
   });
   const stop = new AbortController();
   const ended = runService({
-    config,
+    // Any free port: several services run at a time.
+    config: { ...config, http: { ...config.http, port: 0 } },
     roles,
     logger: pino({ level: 'debug', base: null }, sink),
     signal: stop.signal,
@@ -47,7 +56,11 @@ export async function startService(
   // Told by whoever waits for it.
   ended.catch(() => {});
   const url = await Promise.race([urlOf(lines), ended.then(() => Promise.reject(new Error('it ended')))]);
-  return { lines, url, ...healthOf(url), stop: () => (stop.abort(), ended) };
+  const end = () => {
+    stop.abort();
+    return ended;
+  };
+  return { lines, url, ...healthOf(url), stop: end };
 }
 
 /** Where a service says that it serves its metrics and health. */

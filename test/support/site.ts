@@ -4,190 +4,173 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Kafka } from 'kafkajs';
 import pg from 'pg';
+import { createChangeEncoder } from '../../src/change/avro.ts';
+import type { Change } from '../../src/change/change.ts';
+import type { TableMapping } from '../../src/change/table.ts';
 import { openDatabricks, type Databricks } from '../../src/connections/databricks/client.ts';
-import { createDeltaTables } from '../../src/connections/databricks/delta-table.ts';
-import { topicsAdmin } from '../../src/connections/kafka/admin.ts';
+import { createChangeLog } from '../../src/connections/kafka/change-log.ts';
 import { openKafka } from '../../src/connections/kafka/client.ts';
-import { createHistoryTables } from '../../src/connections/postgres/history-table.ts';
-import { migrate, pendingMigrations } from '../../src/connections/postgres/migrate.ts';
 import { openPool } from '../../src/connections/postgres/pool.ts';
 import { createSchemaRegistry } from '../../src/connections/registry/schemas.ts';
 import { loadConfig } from '../../src/service/config/load.ts';
-import type { Config } from '../../src/service/config/schema.ts';
-import { mappingOf, type TableConfig } from '../../src/service/config/table-schema.ts';
-import { deadLetterTopic, subjectOf } from '../../src/setup/request.ts';
-import { setup } from '../../src/setup/setup.ts';
-import { testStack } from './stack.ts';
+import type { Config, ConfigInput } from '../../src/service/config/schema.ts';
+import { mappingOf } from '../../src/service/config/table-schema.ts';
+import { setupTables } from '../../src/service/setup.ts';
+import { testStack, type StackEndpoints } from './stack.ts';
 
 export interface SiteOptions {
-  /** Creates the Delta table as well, which takes Spark a second or two. */
-  readonly delta?: boolean;
+  /** Begins the names of everything that the site owns. */
+  readonly prefix: string;
+  /** Default: the stack that the whole run shares. */
+  readonly endpoints?: StackEndpoints;
+  /** Default 4. */
   readonly partitions?: number;
-  /** Another registry than the test stack's. */
-  readonly registryUrl?: string;
-  /** Configuration by section, over the site's own. */
-  readonly more?: Readonly<Record<string, object>>;
+  readonly settings?: Pick<ConfigInput, 'batching' | 'polling' | 'delivery'>;
 }
 
-/** A database, topics, a Delta schema and a configuration file of one test's own, set up for `employees`. */
+/** A database, a Delta table, topics and a configuration file of one test's own, set up as `deltaferry setup` does. */
 export interface Site {
-  /** Prefix of everything that is the site's. */
+  /** The configured table's name; the topics, the database and the Delta schema begin with it. */
   readonly name: string;
-  readonly configFile: string;
+  readonly topic: string;
+  readonly deltaTable: string;
   readonly config: Config;
-  readonly table: TableConfig;
-  readonly deadLetterTopic: string;
-  /** Id of the registered schema of the changes. */
-  readonly schemaId: number;
+  readonly configFile: string;
+  readonly mapping: TableMapping;
+  /** Connections of the test's own: what it sees is committed. */
+  readonly pool: pg.Pool;
   readonly kafka: Kafka;
-  /** A connection that is not the service's. */
-  readonly postgres: pg.Pool;
-  /** The configuration once more, with these fields (by path) in place of its own. */
-  configWith(overrides: Readonly<Record<string, string>>): Promise<Config>;
-  /** Runs a statement in the warehouse. */
-  sql(statement: string): Promise<readonly Readonly<Record<string, unknown>>[]>;
+  readonly warehouse: Databricks;
+  /** What a sink or a poller of this site calls itself in pg_stat_activity. */
+  readonly applicationName: (role: 'delta-feed' | 'postgres-history') => string;
+  /** Publishes changes straight to the topic, a transaction per call. */
+  openPublisher(): Promise<Publisher>;
   drop(): Promise<void>;
 }
 
-/** Everything exists when it resolves; a failure on the way leaves nothing behind but names nobody else uses. */
-export async function openSite(prefix: string, options: SiteOptions = {}): Promise<Site> {
-  const stack = testStack();
-  const name = `${prefix}_${randomBytes(4).toString('hex')}`;
-  const dir = mkdtempSync(join(tmpdir(), `${name}-`));
-  const configFile = join(dir, 'deltaferry.yaml');
-  const url = new URL(stack.postgres.url);
-  url.pathname = `/${name}`;
-  await asAdministrator(`CREATE DATABASE ${name}`);
-  writeFileSync(configFile, JSON.stringify(configOf(name, url.href, options)));
-  // Nothing of this machine's environment or folder counts.
-  const load = (overrides: Readonly<Record<string, string>> = {}) =>
-    loadConfig({ file: configFile, cwd: dir, env: {}, overrides });
-  const config = await load();
-  const table = config.tables[0]!;
-  const postgres = openPool({ url: url.href, applicationName: `test ${name}` });
-  const kafka = openKafka({ brokers: stack.kafka.brokers, clientId: name });
-  let warehouse: Databricks | null = null;
-  const sql = (statement: string) => {
-    warehouse ??= openDatabricks(stack.databricks);
-    return warehouse.query({ sql: statement, doing: 'a test' });
-  };
-  if (options.delta === true) {
-    await sql(`CREATE SCHEMA ${name}`);
-    await sql(
-      `CREATE TABLE ${table.delta.table} (emp_id BIGINT, name STRING, salary DECIMAL(12,2)) USING DELTA
-       TBLPROPERTIES (delta.enableChangeDataFeed = true, delta.enableInCommitTimestamps = true)`,
-    );
-  }
-  const schemaId = await setUp(config, table, { kafka, postgres });
-  return {
-    name,
-    configFile,
-    config,
-    table,
-    deadLetterTopic: deadLetterTopic(table.topic),
-    schemaId,
-    kafka,
-    postgres,
-    configWith: load,
-    sql,
-    async drop() {
-      await postgres.end();
-      if (options.delta === true) await sql(`DROP SCHEMA ${name} CASCADE`);
-      await warehouse?.close();
-      await dropTopics(kafka, name);
-      await asAdministrator(`DROP DATABASE ${name} WITH (FORCE)`);
-      rmSync(dir, { recursive: true, force: true });
-    },
-  };
+export interface Publisher {
+  publish(changes: readonly Change[]): Promise<void>;
+  close(): Promise<void>;
 }
 
-function configOf(name: string, postgresUrl: string, options: SiteOptions): object {
-  const { kafka, registry, databricks } = testStack();
-  const own: Record<string, object> = {
-    kafka,
-    registry: { url: options.registryUrl ?? registry.url },
-    postgres: { url: postgresUrl, id: name },
-    databricks,
-    topics: { positions: `${name}.positions` },
-    // Recovery within a test's patience.
-    delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 200, lockTimeoutMs: 300 },
-    polling: { maxMs: 50 },
-    http: { port: 0 },
-  };
-  const sections = Object.entries(options.more ?? {}).map(([section, fields]) => [
-    section,
-    { ...own[section], ...fields },
-  ]);
-  return {
-    ...own,
-    ...Object.fromEntries(sections),
+export async function openSite(options: SiteOptions): Promise<Site> {
+  const endpoints = options.endpoints ?? testStack();
+  const name = `${options.prefix}_${randomBytes(4).toString('hex')}`;
+  const folder = mkdtempSync(join(tmpdir(), `deltaferry-${options.prefix}-`));
+  const configFile = join(folder, 'deltaferry.yaml');
+  const postgresUrl = new URL(endpoints.postgres.url);
+  postgresUrl.pathname = `/${name}`;
+  const input = {
+    kafka: { brokers: [...endpoints.kafka.brokers], clientId: name },
+    registry: endpoints.registry,
+    postgres: { url: postgresUrl.href },
+    databricks: endpoints.databricks,
     tables: [
       {
-        name: 'employees',
+        name,
         topic: `${name}_changes`,
-        partitions: options.partitions ?? 1,
+        partitions: options.partitions ?? 4,
         key: 'emp_id',
         columns: { emp_id: 'bigint', name: 'text', salary: 'numeric(12,2)' },
+        postgres: { table: 'public.employees' },
         delta: { table: `${name}.employees` },
       },
     ],
+    topics: { positions: `${name}.positions` },
+    ...options.settings,
+  };
+  // JSON is YAML, too.
+  writeFileSync(configFile, JSON.stringify(input), { mode: 0o600 });
+
+  await onServer(endpoints, `create database ${name}`);
+  const config = await loadConfig({ file: configFile, env: {} });
+  const pool = openPool({ url: postgresUrl.href, applicationName: 'deltaferry test' });
+  const kafka = openKafka({ brokers: endpoints.kafka.brokers, clientId: `${name}-test` });
+  const warehouse = openDatabricks(endpoints.databricks);
+  const table = config.tables[0]!;
+  const mapping = mappingOf(table);
+
+  async function drop(): Promise<void> {
+    await pool.end();
+    await dropTopics(kafka, name);
+    await warehouse.query({ doing: 'tidying up', sql: `DROP SCHEMA IF EXISTS ${name} CASCADE` });
+    await warehouse.close();
+    await onServer(endpoints, `drop database ${name} with (force)`);
+    rmSync(folder, { recursive: true, force: true });
+  }
+
+  try {
+    await warehouse.query({ doing: 'preparing a test', sql: `CREATE SCHEMA ${name}` });
+    await warehouse.query({
+      doing: 'preparing a test',
+      sql:
+        `CREATE TABLE ${table.delta.table} (emp_id BIGINT, name STRING, salary DECIMAL(12,2)) USING DELTA ` +
+        'TBLPROPERTIES (delta.enableChangeDataFeed = true, delta.enableInCommitTimestamps = true)',
+    });
+    await setupTables(config);
+  } catch (error) {
+    await drop().catch(() => undefined);
+    throw error;
+  }
+
+  return {
+    name,
+    topic: table.topic,
+    deltaTable: table.delta.table,
+    config,
+    configFile,
+    mapping,
+    pool,
+    kafka,
+    warehouse,
+    applicationName: (role) => `deltaferry ${role}/${name}`,
+    async openPublisher() {
+      const registry = createSchemaRegistry(config.registry);
+      const id = await registry.latestId(`${table.topic}-value`);
+      registry.close();
+      if (id === null) throw new Error(`no schema of ${table.topic} is registered`);
+      const encoder = createChangeEncoder(mapping, id);
+      const log = createChangeLog({
+        kafka,
+        producerName: 'test',
+        table: name,
+        topic: table.topic,
+        partitions: table.partitions,
+        deadLetterTopic: `${table.topic}.dead-letters`,
+        positionsTopic: config.topics.positions,
+        encode: (change) => encoder.encode(change, Date.now() * 1000),
+      });
+      await log.open();
+      let published = 0;
+      return {
+        async publish(changes) {
+          published += changes.length;
+          await log.publish({ changes, rejected: [], position: { published } });
+        },
+        close: () => log.close(),
+      };
+    },
+    drop,
   };
 }
 
-/** What `deltaferry setup` does, but for the Delta table, which only some sites have; answers the schema's id. */
-async function setUp(
-  { registry: { url }, topics: { positions } }: Config,
-  table: TableConfig,
-  { kafka, postgres }: { kafka: Kafka; postgres: pg.Pool },
-): Promise<number> {
-  const registry = createSchemaRegistry({ url });
-  const topics = topicsAdmin(kafka);
-  try {
-    const { outcome, plan } = await setup(
-      {
-        positionsTopic: positions,
-        tables: [
-          {
-            mapping: mappingOf(table),
-            topic: table.topic,
-            partitions: table.partitions,
-            historyTable: table.postgres.table,
-          },
-        ],
-      },
-      {
-        control: { pending: () => pendingMigrations(postgres), migrate: () => migrate(postgres) },
-        topics,
-        subjects: registry,
-        histories: createHistoryTables(postgres),
-        deltas: createDeltaTables({ query: () => Promise.reject(new Error('no Delta table was asked for')) }),
-      },
-    );
-    if (outcome !== 'done') throw new Error(`the site was not set up: ${JSON.stringify(plan)}`);
-    return (await registry.latestId(subjectOf(table.topic)))!;
-  } finally {
-    registry.close();
-    await topics.close();
-  }
-}
-
-async function dropTopics(kafka: Kafka, prefix: string): Promise<void> {
-  const admin = kafka.admin();
-  await admin.connect();
-  try {
-    const own = (await admin.listTopics()).filter((topic) => topic.startsWith(prefix));
-    if (own.length > 0) await admin.deleteTopics({ topics: own });
-  } finally {
-    await admin.disconnect();
-  }
-}
-
-async function asAdministrator(statement: string): Promise<void> {
-  const server = new pg.Client({ connectionString: testStack().postgres.url });
+async function onServer({ postgres }: StackEndpoints, statement: string): Promise<void> {
+  const server = new pg.Client({ connectionString: postgres.url });
   await server.connect();
   try {
     await server.query(statement);
   } finally {
     await server.end();
+  }
+}
+
+async function dropTopics(kafka: Kafka, name: string): Promise<void> {
+  const admin = kafka.admin();
+  await admin.connect();
+  try {
+    const own = (await admin.listTopics()).filter((topic) => topic.startsWith(name));
+    if (own.length > 0) await admin.deleteTopics({ topics: own });
+  } finally {
+    await admin.disconnect();
   }
 }

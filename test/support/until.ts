@@ -21,7 +21,10 @@ export async function until<T>(
       last = error;
     }
     if (performance.now() > deadline)
-      throw new Error(`not within ${timeoutMs} ms: ${what}`, last === undefined ? undefined : { cause: last });
+      throw new Error(
+        `not within ${timeoutMs} ms: ${what}`,
+        last === undefined ? undefined : { cause: last },
+      );
     await delay(everyMs);
   }
 }

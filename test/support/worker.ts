@@ -34,7 +34,8 @@ export function startWorker(
     { env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'pipe'] },
   );
   const lines: LogLine[] = [];
-  const exited = once(child, 'exit');
+  // Not 'exit': the last lines may come after it.
+  const exited = once(child, 'close');
   createInterface({ input: child.stderr! }).on('line', (text) => {
     const line = text.startsWith('{') ? (JSON.parse(text) as LogLine) : { msg: text, level: 0 };
     lines.push(line);

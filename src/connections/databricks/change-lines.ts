@@ -8,6 +8,11 @@ import { LEADING_CELLS } from './changes-sql.ts';
 
 type Cells = readonly (string | null)[];
 
+interface ReadRow {
+  readonly row: Row;
+  readonly invalid: InvalidRow | null;
+}
+
 /** A reader of the lines that `changesSql` selects, page by page. */
 export function changeLineReader(mapping: TableMapping): (lines: readonly string[]) => DeltaChangeRow[] {
   const parsers = mapping.columns.map(({ type, name }) => parserFor(type, name));
@@ -25,27 +30,33 @@ export function changeLineReader(mapping: TableMapping): (lines: readonly string
     };
   }
 
-  // One call of the JSON parser per page, not per line.
-  return (lines) => (JSON.parse(`[${lines.join(',')}]`) as Cells[]).map(read);
+  return (lines) => lines.map((line) => read(JSON.parse(line) as Cells));
 }
 
-function readRow(
-  cells: Cells,
-  parsers: readonly Parser[],
-): { readonly row: Row; readonly invalid: InvalidRow | null } {
-  const row: Value[] = [];
-  let first: PoisonError | undefined;
-  for (const [index, parse] of parsers.entries()) {
-    const text = cells[index + LEADING_CELLS] ?? null;
-    try {
-      row.push(text === null ? null : parse(text));
-    } catch (error) {
-      if (!(error instanceof PoisonError)) throw error;
-      first ??= error;
-      row.push(null);
+function readRow(cells: Cells, parsers: readonly Parser[]): ReadRow {
+  try {
+    const row: Value[] = [];
+    for (let index = 0; index < parsers.length; index++) {
+      const text = cells[index + LEADING_CELLS] ?? null;
+      row.push(text === null ? null : parsers[index]!(text));
     }
+    return { row, invalid: null };
+  } catch (error) {
+    if (!(error instanceof PoisonError)) throw error;
+    return readInvalidRow(cells.slice(LEADING_CELLS), parsers, error);
   }
-  return { row, invalid: first === undefined ? null : { error: first, values: cells.slice(LEADING_CELLS) } };
+}
+
+function readInvalidRow(values: Cells, parsers: readonly Parser[], error: PoisonError): ReadRow {
+  const row = parsers.map((parse, index) => {
+    const text = values[index] ?? null;
+    try {
+      return text === null ? null : parse(text);
+    } catch {
+      return null;
+    }
+  });
+  return { row, invalid: { error, values } };
 }
 
 function parseMicros(text: string): Micros {

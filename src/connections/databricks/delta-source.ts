@@ -2,6 +2,7 @@ import type { TableMapping } from '../../change/table.ts';
 import { BugError } from '../../errors.ts';
 import type { DeltaChangeRow, DeltaCommit, DeltaSource, DeltaTable } from '../../ports/delta-source.ts';
 import { quoteDatabricksQualified } from '../identifiers.ts';
+import { columnAddedLater } from './absent-columns.ts';
 import { changeLineReader } from './change-lines.ts';
 import { changesSql } from './changes-sql.ts';
 import type { Databricks, DatabricksRow } from './client.ts';
@@ -26,6 +27,26 @@ export function createDeltaSource({ client, table, mapping }: DeltaSourceOptions
   const readLines = changeLineReader(mapping);
   let fewRows = false;
 
+  async function* read(
+    from: number,
+    to: number,
+    absent: ReadonlySet<string>,
+    signal: AbortSignal | undefined,
+  ): AsyncGenerator<readonly DeltaChangeRow[]> {
+    let count = 0;
+    const lines = client.stream({
+      ...where(`reading the changes of versions ${from} to ${to}`),
+      sql: changesSql({ mapping, absent, oneTask: fewRows }),
+      params: { table: quoted, from, to },
+      signal,
+    });
+    for await (const page of lines) {
+      count += page.length;
+      yield readLines(page);
+    }
+    fewRows = count <= FEW_ROWS;
+  }
+
   return {
     async describe() {
       const rows = await client.query({ ...where('describing the table'), sql: `DESCRIBE DETAIL ${quoted}` });
@@ -39,19 +60,17 @@ export function createDeltaSource({ client, table, mapping }: DeltaSourceOptions
     },
 
     async *changes(from, to, signal) {
-      const sql = changesSql({ mapping, absent: new Set(), oneTask: fewRows });
-      let count = 0;
-      const lines = client.stream({
-        ...where(`reading the changes of versions ${from} to ${to}`),
-        sql,
-        params: { table: quoted, from, to },
-        signal,
-      });
-      for await (const page of lines) {
-        count += page.length;
-        yield readLines(page) satisfies readonly DeltaChangeRow[];
+      const absent = new Set<string>();
+      for (;;) {
+        try {
+          return yield* read(from, to, absent, signal);
+        } catch (error) {
+          // Thrown before the first row: the statement did not even begin.
+          const column = await columnAddedLater(client, table, error, to);
+          if (column === null || absent.has(column)) throw error;
+          absent.add(column);
+        }
       }
-      fewRows = count <= FEW_ROWS;
     },
 
     async close() {},

@@ -24,8 +24,9 @@ const transient: Build = (details) => new TransientError(details);
 const operator: Build = (details) => new OperatorError(details);
 
 const tableOf = (where: DatabricksWhere): string => where.table ?? 'the table';
-const backfill = (where: DatabricksWhere): string =>
-  `Load the table anew: \`deltaferry backfill ${where.mapping ?? where.table ?? '<table>'}\`.`;
+const loadAnew = (where: DatabricksWhere): string =>
+  `load the table anew: \`deltaferry backfill ${where.mapping ?? where.table ?? '<table>'}\`.`;
+const backfill = (where: DatabricksWhere): string => `L${loadAnew(where).slice(1)}`;
 
 /** By the error class that Spark and Delta write in brackets; the first that matches counts. */
 const STATEMENT_RULES: readonly Rule[] = [
@@ -55,7 +56,7 @@ const STATEMENT_RULES: readonly Rule[] = [
     code: 'DELTA_FEED_DISABLED',
     build: operator,
     remedy: (where) =>
-      `ALTER TABLE ${tableOf(where)} SET TBLPROPERTIES (delta.enableChangeDataFeed = true), then ${backfill(where)}`,
+      `ALTER TABLE ${tableOf(where)} SET TBLPROPERTIES (delta.enableChangeDataFeed = true), then ${loadAnew(where)}`,
   },
   {
     // Never recorded, vacuumed, or cleaned from the log.
@@ -70,7 +71,7 @@ const STATEMENT_RULES: readonly Rule[] = [
     code: 'DELTA_COLUMN_MISSING',
     build: operator,
     remedy: (where) =>
-      `Correct the columns of ${where.mapping ?? 'the table'} in the configuration to what ${tableOf(where)} has, run \`deltaferry setup\`, then ${backfill(where)}`,
+      `Correct the columns of ${where.mapping ?? 'the table'} in the configuration to what ${tableOf(where)} has, run \`deltaferry setup\`, then ${loadAnew(where)}`,
   },
   // The table is shorter than its history said a moment ago: it is being replaced; its id tells next time.
   { matches: /^DELTA_CDC_START_VERSION_AFTER_LATEST/, code: 'DELTA_VERSION_AHEAD', build: transient },
@@ -114,7 +115,7 @@ export function translateDatabricks(error: unknown, where: DatabricksWhere): Del
   const details = (code: string, remedy?: string): ErrorDetails => ({
     code,
     message: `Databricks, while ${describe(where)}: ${firstLine(text)}`,
-    cause: asError(error, text),
+    cause: withoutText(error, found),
     ...(remedy === undefined ? {} : { remedy }),
   });
 
@@ -184,10 +185,15 @@ function firstLine(text: string): string {
   return line.length > 400 ? `${line.slice(0, 400)}…` : line;
 }
 
-/** A cause with one line of text: the driver's own errors carry whole query plans. */
-function asError(error: unknown, text: string): Error {
-  const cause = new Error(firstLine(text));
-  if (error instanceof Error && error.stack !== undefined) cause.stack = error.stack.slice(0, 2000);
+/** What the driver threw, without its text: that carries the statement and its whole plan, in the stack too. */
+function withoutText(error: unknown, { name, errorCode, code, response }: DriverError): Error {
+  const said = [name, errorCode ?? code, response?.sqlState].filter(
+    (part) => part !== undefined && part !== null,
+  );
+  const cause = new Error(said.join(' '));
+  const stack = error instanceof Error ? (error.stack ?? '') : '';
+  const frames = stack.indexOf('\n    at ');
+  if (frames >= 0) cause.stack = `${cause.name}: ${cause.message}${stack.slice(frames)}`;
   return cause;
 }
 

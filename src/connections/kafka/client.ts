@@ -68,7 +68,7 @@ export function openKafka(options: KafkaOptions): Kafka {
 
 // A refused request is an error to whoever made it, who says what becomes of it: a transaction waits for
 // the end of the one before it so many times a second, a coordinator moves, a topic is not there yet.
-const REFUSED = /^Response /;
+const REFUSED = /^Response |concurrent operation on the same transaction/;
 
 function route({ namespace, level, log }: LogEntry, logger: KafkaLogger): void {
   const { message, timestamp: _, logger: __, ...rest } = log;

@@ -114,8 +114,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   POLICY_VIOLATION: REFUSED,
 };
 
-/** Newer than kafkajs: it has no name for it. */
-const PRODUCER_FENCED_CODE = 90;
+// PRODUCER_FENCED is newer than kafkajs, which has no name for it.
+const PRODUCER_FENCED = 'Unknown error code 90';
 
 const TLS_FAILURE =
   /certificate|self[- ]signed|wrong version number|ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_VERIFY|DEPTH_ZERO/i;
@@ -165,7 +165,7 @@ export function protocolErrorOf(error: unknown): string | undefined {
 function ruleOf(error: KafkaJsError): Rule | undefined {
   // The prototype's own names must not match.
   if (error.type !== undefined && Object.hasOwn(RULES, error.type)) return RULES[error.type];
-  if (error.code === PRODUCER_FENCED_CODE) return FENCED;
+  if (error.message === PRODUCER_FENCED) return FENCED;
   if (error.name === 'KafkaJSSASLAuthenticationError') return AUTHENTICATION;
   if (error.name === 'KafkaJSServerDoesNotSupportApiKey' || error.name === 'KafkaJSNotImplemented')
     return UNSUPPORTED;

@@ -1,5 +1,5 @@
 import type { Kafka } from 'kafkajs';
-import { OperatorError, type DeltaferryError } from '../../errors.ts';
+import type { DeltaferryError } from '../../errors.ts';
 import { backoff } from '../../flow/backoff.ts';
 import { sleep } from '../../flow/sleep.ts';
 import { createSlots } from '../../flow/slots.ts';
@@ -26,25 +26,27 @@ export interface RecordStreamOptions {
   readonly maxWaitMs?: number;
   /** How often Kafka's own offsets follow, for lag tools; default 1,000. */
   readonly commitEveryMs?: number;
-  /** When to ask again for a partition that the handler left out; default 30,000. */
+  /** When to try again what a person has to mend, and a partition that the handler left out; default 30,000. */
   readonly askAgainMs?: number;
   readonly logger?: KafkaLogger;
   /** Uniform in [0, 1), for jitter. */
   readonly random?: () => number;
-  /** The connection fails and is tried again (an error), or works again (null). */
+  /** Reading fails and is tried again (an error; of kind `operator`: a person has to act), or works again (null). */
   readonly onTrouble?: (error: DeltaferryError | null) => void;
 }
 
-// For how long an error that only a person can mend may last before `run` gives up on it: topics
-// and grants take a moment to spread through a cluster.
+// For how long an error that only a person can mend may last before it is taken for one: topics and
+// grants take a moment to spread through a cluster.
 const PATIENCE_MS = 10_000;
+const ASK_AGAIN_MS = 30_000;
 const LAST_COMMIT_MS = 500;
 
 /**
  * One member of a consumer group that reads committed records: at most one batch per partition is
  * with the handler, the next is read meanwhile. Connections that fail, brokers that move and a
- * kafkajs consumer that crashed are tried again for ever with backoff (`onTrouble`); `run` rejects
- * only with an OperatorError (credentials, grants, a missing topic) or a bug.
+ * kafkajs consumer that crashed are tried again for ever with backoff; what only a person can mend
+ * (credentials, grants, a missing topic) is tried again slowly, as often as a partition that the
+ * handler left out. `onTrouble` tells of both; `run` never rejects.
  */
 export function createRecordStream(options: RecordStreamOptions): RecordStream {
   const { topic, groupId } = options;
@@ -53,14 +55,19 @@ export function createRecordStream(options: RecordStreamOptions): RecordStream {
 
   async function run(handler: StreamHandler, signal: AbortSignal): Promise<void> {
     const waits = backoff({ initialMs: 100, maxMs: 5000, random });
+    const began = Date.now();
     while (!signal.aborted) {
       const started = Date.now();
       const error = await session(handler, signal);
       if (error === null || signal.aborted) return;
-      if (error.kind !== 'transient') throw error;
       options.onTrouble?.(error);
       if (Date.now() - started > 60_000) waits.reset();
-      await sleep(waits.next(), signal);
+      const shortly = waits.next();
+      const late = Date.now() - began > PATIENCE_MS;
+      await sleep(
+        error.kind === 'transient' || !late ? shortly : (options.askAgainMs ?? ASK_AGAIN_MS),
+        signal,
+      );
     }
   }
 
@@ -94,7 +101,7 @@ export function createRecordStream(options: RecordStreamOptions): RecordStream {
             logger,
             onTrouble,
             slots: createSlots(options.partitionsConcurrently ?? 4),
-            askAgainMs: options.askAgainMs ?? 30_000,
+            askAgainMs: options.askAgainMs ?? ASK_AGAIN_MS,
             limits: {
               maxWaitMs: options.maxWaitMs ?? 50,
               maxBytes: options.maxBytes ?? 8 * 1024 * 1024,
@@ -109,6 +116,8 @@ export function createRecordStream(options: RecordStreamOptions): RecordStream {
       await assignment?.idle();
       return translateKafka(error, { doing: 'joining the group', topic, group: groupId });
     }
+    // Also a member without partitions is well.
+    onTrouble(null);
     await commitUntil(stopping, membership, () => assignment?.done() ?? new Map());
     await assignment?.idle();
     await lastCommit(membership, assignment);
@@ -122,12 +131,12 @@ export function createRecordStream(options: RecordStreamOptions): RecordStream {
     let since: number | null = null;
     return (error) => {
       options.onTrouble?.(error);
-      if (error === null || error.kind === 'transient') {
+      if (error?.kind !== 'operator') {
         since = null;
         return;
       }
       since ??= Date.now();
-      if (Date.now() - since >= PATIENCE_MS || !(error instanceof OperatorError)) end(error);
+      if (Date.now() - since >= PATIENCE_MS) end(error);
     };
   }
 

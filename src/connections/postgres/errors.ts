@@ -8,6 +8,8 @@ export interface PostgresWhere {
   readonly table?: string | undefined;
   /** Database role of the connection. */
   readonly role?: string | undefined;
+  /** The columns whose values come from the changes; no change is to blame for any other column. */
+  readonly columns?: readonly string[] | undefined;
 }
 
 /**
@@ -95,7 +97,7 @@ function fromServer(error: ServerError, state: string, where: PostgresWhere): De
     cause: error,
   };
   if (state === '0A000' && /cached plan/.test(error.message)) return new TransientError(details);
-  switch (MEANINGS[state] ?? MEANINGS[state.slice(0, 2)] ?? 'operator') {
+  switch (meaningOf(state, error, where)) {
     case 'transient':
       return new TransientError(details);
     case 'poison':
@@ -103,6 +105,11 @@ function fromServer(error: ServerError, state: string, where: PostgresWhere): De
     case 'operator':
       return new OperatorError({ ...details, remedy: remedyFor(state, error, where) });
   }
+}
+
+function meaningOf(state: string, error: ServerError, where: PostgresWhere): Meaning {
+  if (state === '23502' && where.columns?.includes(error.column ?? '') === false) return 'operator';
+  return MEANINGS[state] ?? MEANINGS[state.slice(0, 2)] ?? 'operator';
 }
 
 function tablePhrase(error: ServerError, where: PostgresWhere): string {
@@ -131,6 +138,8 @@ function remedyFor(state: string, error: ServerError, where: PostgresWhere): str
     case '42704':
     case '42804':
       return `Bring the columns of ${table} and the configured columns in line; \`deltaferry setup --dry-run\` names the differences.`;
+    case '23502':
+      return `Give column ${error.column} of ${table} a default, or drop its NOT NULL: no change brings a value for it.`;
     case '3D000':
       return 'Create the database, or correct postgres.url.';
     case '28000':

@@ -5,7 +5,7 @@ import type { TableMapping } from '../../change/table.ts';
 import { editsFor } from '../../scd/edits.ts';
 import type { Version } from '../../scd/history.ts';
 import { instantTexts, keyArrays, type KeyChanges } from './history-batch.ts';
-import type { HistorySql, Statement } from './history-sql.ts';
+import type { HistorySql } from './history-sql.ts';
 import { instantOf } from './instants.ts';
 
 export interface HistoryWriter {
@@ -63,13 +63,13 @@ export async function writeLate(
     ends.filter(({ edit }) => edit.to === null),
   );
   if (sql.replace !== null && images.length > 0)
-    await client.query({
-      ...sql.replace,
-      values: imageParameters(
+    await client.query(
+      sql.replace,
+      imageParameters(
         writer,
         images.map(({ change, edit }) => ({ ...change, ts: edit.from, row: edit.image })),
       ),
-    });
+    );
   await writeOrphans(
     client,
     sql.addOrphans,
@@ -91,13 +91,13 @@ export async function writeLate(
 /** Params of `orphans`, `addOrphans` and `removeOrphans`. */
 export async function writeOrphans(
   client: PoolClient,
-  statement: Statement,
+  statement: string,
   target: string,
   orphans: readonly KeyEdit<Micros>[],
 ): Promise<void> {
   if (orphans.length === 0) return;
   const keys = orphans.map(({ change }) => change.key);
-  await client.query({ ...statement, values: [target, keys, instantTexts(orphans.map(({ edit }) => edit))] });
+  await client.query(statement, [target, keys, instantTexts(orphans.map(({ edit }) => edit))]);
 }
 
 interface StoredHistory {
@@ -111,14 +111,16 @@ async function readStored(
 ): Promise<StoredHistory[]> {
   const firsts = instantTexts(late.map((change) => change.first));
   const lasts = instantTexts(late.map((change) => change.last));
-  const versions = await client.query<{ n: number; from: string; to: string | null }>({
-    ...sql.versions,
-    values: [...keyArrays(late, mapping.key.length), firsts, lasts],
-  });
-  const orphans = await client.query<{ n: number; ts: string }>({
-    ...sql.orphans,
-    values: [target, late.map((change) => change.key), firsts],
-  });
+  const versions = await client.query<{ n: number; from: string; to: string | null }>(sql.versions, [
+    ...keyArrays(late, mapping.key.length),
+    firsts,
+    lasts,
+  ]);
+  const orphans = await client.query<{ n: number; ts: string }>(sql.orphans, [
+    target,
+    late.map((change) => change.key),
+    firsts,
+  ]);
   const stored: StoredHistory[] = late.map(() => ({ versions: [], orphanDeletes: [] }));
   for (const { n, from, to } of versions.rows)
     stored[n - 1]?.versions.push({
@@ -139,10 +141,10 @@ async function readAlreadySo(writer: HistoryWriter, late: readonly KeyChanges[])
     ),
   );
   if (asserted.length === 0) return new Set();
-  const answer = await writer.client.query<{ n: number }>({
-    ...writer.sql.alreadySo,
-    values: imageParameters(writer, asserted),
-  });
+  const answer = await writer.client.query<{ n: number }>(
+    writer.sql.alreadySo,
+    imageParameters(writer, asserted),
+  );
   const so = new Set(answer.rows.map(({ n }) => n));
   return new Set(asserted.flatMap(({ row }, index) => (so.has(index + 1) ? [row] : [])));
 }
@@ -158,7 +160,7 @@ async function writeEnds(
 
 async function writeRows<T>(
   { client, mapping }: HistoryWriter,
-  statement: Statement,
+  statement: string,
   rows: readonly KeyEdit<T>[],
   start: (edit: T) => Micros,
   ...more: readonly (readonly (string | null)[])[]
@@ -168,10 +170,7 @@ async function writeRows<T>(
     rows.map(({ change }) => change),
     mapping.key.length,
   );
-  await client.query({
-    ...statement,
-    values: [...keys, instantTexts(rows.map(({ edit }) => start(edit))), ...more],
-  });
+  await client.query(statement, [...keys, instantTexts(rows.map(({ edit }) => start(edit))), ...more]);
 }
 
 /** Params of `replace` and `alreadySo`. */

@@ -116,7 +116,8 @@ export function createHistoryTables(pool: Pool) {
         await client.query(`set local lock_timeout = '60s'`);
         // CREATE TABLE IF NOT EXISTS is no protection against another one at the same moment.
         await client.query(`select pg_advisory_xact_lock(hashtextextended('deltaferry setup', 0))`);
-        const there = await client.query('select 1 where to_regclass($1) is not null', [
+        // By way of pg_class: to_regclass alone answers from a cache that the wait for the lock left stale.
+        const there = await client.query('select from pg_class where oid = to_regclass($1)', [
           quoteQualified(table),
         ]);
         if (there.rowCount === 0) for (const statement of statements) await client.query(statement);

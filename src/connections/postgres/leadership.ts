@@ -17,12 +17,14 @@ export interface LeadershipOptions extends PostgresOptions {
 const DEFAULTS = { pollMs: 500, heartbeatMs: 1_000, deadlineMs: 1_500 };
 
 /**
- * The server gives up on a silent leader after 1 + 2 × 1 s; the leader's own heartbeat gives up after
- * 1 + 1.5 s, so it knows before a standby can hold the lock.
+ * The server gives up on a host that is gone after 1 + 2 × 1 s, and as soon on a process that is frozen,
+ * whose kernel goes on answering. The leader's own heartbeat gives up after 1 + 1.5 s, so it knows
+ * before a standby can hold the lock.
  */
-const SERVER_KEEPALIVES =
+const serverTimeouts = (silentMs: number): string =>
   '-c tcp_keepalives_idle=1 -c tcp_keepalives_interval=1 -c tcp_keepalives_count=2 ' +
-  '-c tcp_user_timeout=3000 -c idle_session_timeout=0';
+  `-c tcp_user_timeout=3000 -c idle_session_timeout=${silentMs}`;
+const GRACE_MS = 500;
 
 /**
  * Leadership by a session-level advisory lock on a connection of its own. It must reach Postgres
@@ -35,7 +37,10 @@ export function createLeadership(options: LeadershipOptions): Leadership {
 
   async function acquire(name: string, signal: AbortSignal): Promise<Lease> {
     signal.throwIfAborted();
-    const session = openSession(options, deadlineMs);
+    const session = openSession(options, {
+      deadlineMs,
+      silentMs: Math.max(heartbeatMs, pollMs) + deadlineMs + GRACE_MS,
+    });
     const onAbort = (): void => session.close();
     signal.addEventListener('abort', onAbort, { once: true });
     try {
@@ -60,19 +65,35 @@ interface Session {
   readonly broken: AbortSignal;
   /** At once, whatever is in flight; the server frees the lock when it sees the end of the connection. */
   close(): void;
+  /** Takes leave of the server; closes where it does not answer in time. */
+  end(): Promise<void>;
 }
 
-function openSession(options: LeadershipOptions, deadlineMs: number): Session {
+/** `silentMs`: after how long without a word from us the server ends the session. */
+function openSession(
+  options: LeadershipOptions,
+  { deadlineMs, silentMs }: { readonly deadlineMs: number; readonly silentMs: number },
+): Session {
   const config = connectionConfig(options);
   const client = new pg.Client({
     ...config,
     query_timeout: deadlineMs,
-    options: `${config.options} ${SERVER_KEEPALIVES}`,
+    options: `${config.options} ${serverTimeouts(silentMs)}`,
   });
   const broken = new AbortController();
   client.on('error', (error) => broken.abort(error));
   client.on('end', () => broken.abort(new Error('Connection terminated')));
-  return { client, broken: broken.signal, close: () => socketOf(client).destroy() };
+  const close = (): void => void socketOf(client).destroy();
+  return {
+    client,
+    broken: broken.signal,
+    close,
+    async end() {
+      const impatient = setTimeout(close, deadlineMs);
+      await client.end().catch(() => {});
+      clearTimeout(impatient);
+    },
+  };
 }
 
 async function tryLock(client: pg.Client, name: string): Promise<boolean> {

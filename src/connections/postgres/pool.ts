@@ -126,7 +126,7 @@ function withoutSslSettings(options: PostgresOptions): string {
       remedy: 'Correct postgres.url; characters such as @, : and / in the password are percent-encoded.',
     });
   if (options.tls === undefined) return options.url;
-  for (const name of [...url.searchParams.keys()])
-    if (/^(ssl|uselibpqcompat)/.test(name)) url.searchParams.delete(name);
+  const names = Array.from(url.searchParams.keys());
+  for (const name of names) if (/^(ssl|uselibpqcompat)/.test(name)) url.searchParams.delete(name);
   return url.href;
 }

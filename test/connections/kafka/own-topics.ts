@@ -26,7 +26,15 @@ export function ownTopics(file: string): OwnTopics {
   const prefix = `test-${file}-${randomUUID().slice(0, 8)}`;
   const admin = topicsAdmin(kafka);
   const created: string[] = [];
-  const producer = kafka.producer({ createPartitioner: () => ({ message }) => message.partition ?? 0 });
+  // Idempotent: a topic that is new to its broker makes kafkajs send again.
+  const producer = kafka.producer({
+    idempotent: true,
+    retry: { retries: Number.MAX_SAFE_INTEGER },
+    createPartitioner:
+      () =>
+      ({ message }) =>
+        message.partition ?? 0,
+  });
   let connected: Promise<void> | undefined;
 
   return {

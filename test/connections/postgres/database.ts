@@ -28,22 +28,16 @@ export async function createDatabase(): Promise<TestDatabase> {
 }
 
 /** The same database through another role or another port. */
-export function urlWith(url: string, changes: { user?: string; password?: string; host?: string; port?: number }): string {
+export function urlWith(
+  url: string,
+  changes: { user?: string; password?: string; host?: string; port?: number },
+): string {
   const changed = new URL(url);
   if (changes.user !== undefined) changed.username = changes.user;
   if (changes.password !== undefined) changed.password = changes.password;
   if (changes.host !== undefined) changed.hostname = changes.host;
   if (changes.port !== undefined) changed.port = String(changes.port);
   return changed.href;
-}
-
-/** Waits until the check holds; fails after the deadline. */
-export async function eventually(what: string, holds: () => Promise<boolean>, deadlineMs = 10_000): Promise<void> {
-  const deadline = performance.now() + deadlineMs;
-  while (!(await holds())) {
-    if (performance.now() > deadline) throw new Error(`still not so after ${deadlineMs} ms: ${what}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
 }
 
 async function onServer(url: string, sql: string): Promise<void> {

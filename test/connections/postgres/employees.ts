@@ -1,7 +1,10 @@
 import type { Pool } from 'pg';
 import type { Change, Micros } from '../../../src/change/change.ts';
 import type { TableMapping } from '../../../src/change/table.ts';
-import { createHistorySink, type HistorySinkOptions } from '../../../src/connections/postgres/history-sink.ts';
+import {
+  createHistorySink,
+  type HistorySinkOptions,
+} from '../../../src/connections/postgres/history-sink.ts';
 import type { HistorySink } from '../../../src/ports/history-sink.ts';
 import type { TrueVersion } from '../../scd/oracle.ts';
 
@@ -79,7 +82,8 @@ export interface StoredRow extends TrueVersion<string | null> {
 
 /** Versions per key in order of time, read on a connection of its own. */
 export async function storedVersions(pool: Pool, table: string): Promise<Map<number, StoredRow[]>> {
-  const micros = (column: string): string => `((extract(epoch FROM ${column}) * 1000000)::bigint - ${EPOCH})::float8`;
+  const micros = (column: string): string =>
+    `((extract(epoch FROM ${column}) * 1000000)::bigint - ${EPOCH})::float8`;
   const rows = await pool.query<StoredRow & { emp: number }>(
     `SELECT emp_id::int AS emp, name AS image, is_active AS active, ${micros('on_date')} AS "from", ${micros('off_date')} AS "to"
      FROM ${table} ORDER BY emp_id, on_date`,

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
 import fc from 'fast-check';
-import type { Change } from '../../../src/change/change.ts';
+import type { Change, Micros } from '../../../src/change/change.ts';
+import { instantText } from '../../../src/connections/postgres/instants.ts';
 import { migrate } from '../../../src/connections/postgres/migrate.ts';
 import { anyOrder, Shares, withTies, type Delivery } from '../../scd/deliveries.ts';
 import { checkAll } from '../../scd/invariants.ts';
-import { trueVersions } from '../../scd/oracle.ts';
+import { trueVersions, truthAt, type Told } from '../../scd/oracle.ts';
 import { createDatabase, type TestDatabase } from './database.ts';
 import { change, createEmployees, EPOCH, openApplier, storedVersions, type StoredRow } from './employees.ts';
 
@@ -43,6 +44,7 @@ for (const path of ['auto', 'exact'] as const)
       const stored = await storedVersions(database.pool, table);
       deliveries.forEach((delivery, emp) => judge(delivery, stored.get(emp) ?? []));
       assert.ok(late > 0, 'nothing was late');
+      await judgeOrphans(table);
     });
 
 test('the histories contain what they are meant to', () => {
@@ -56,8 +58,17 @@ test('H4 is held by its check: a flag that says otherwise is noticed', async () 
   await createEmployees(database.pool, 'wrong_flag');
   const applier = await openApplier(database.pool, 'wrong_flag');
   await applier.apply(change(1, 1, 'A'), change(1, 5, null));
-  const told = { before: [], batches: [[{ ts: 1, image: 'A' }, { ts: 5, image: null }]] };
-  const versions = async (): Promise<StoredRow[]> => (await storedVersions(database.pool, 'wrong_flag')).get(1) ?? [];
+  const told = {
+    before: [],
+    batches: [
+      [
+        { ts: 1, image: 'A' },
+        { ts: 5, image: null },
+      ],
+    ],
+  };
+  const versions = async (): Promise<StoredRow[]> =>
+    (await storedVersions(database.pool, 'wrong_flag')).get(1) ?? [];
   judge(told, await versions());
   await database.pool.query('UPDATE wrong_flag SET is_active = true');
   const wrong = await versions();
@@ -66,33 +77,49 @@ test('H4 is held by its check: a flag that says otherwise is noticed', async () 
 
 /** What was there before is written as people would. */
 async function writePast(table: string): Promise<void> {
-  for (const [emp, delivery] of deliveries.entries())
-    for (const { from, to, image } of trueVersions(delivery.before))
-      await database.pool.query(
-        `INSERT INTO ${table} SELECT $1, $2, 10.50, $4::float8 IS NULL, at($3), at($4)`.replaceAll(
-          /at\((\$\d)\)/g,
-          `'2025-01-01 00:00:00+00'::timestamptz + $1::float8 * interval '1 microsecond'`,
-        ),
-        [emp, image, from, to],
-      );
+  const past = deliveries.flatMap((delivery, emp) =>
+    trueVersions(delivery.before).map((version) => ({ emp, ...version })),
+  );
+  const at = (ts: Micros | null): string | null => (ts === null ? null : instantText(Number(ts) + EPOCH));
+  await database.pool.query(
+    `INSERT INTO ${table} SELECT emp, image, 10.50, "to" IS NULL, "from", "to"
+     FROM unnest($1::int[], $2::text[], $3::timestamptz[], $4::timestamptz[]) AS past(emp, image, "from", "to")`,
+    [
+      past.map(({ emp }) => emp),
+      past.map(({ image }) => image),
+      past.map(({ from }) => at(from)),
+      past.map(({ to }) => at(to)),
+    ],
+  );
 }
 
 function* rounds(cut: (delivery: Delivery) => Delivery['batches']): Iterable<Change[]> {
   const all = deliveries.map(cut);
   const last = Math.max(...all.map((batches) => batches.length));
   for (let round = 0; round < last; round++)
-    yield all.flatMap((batches, emp) => (batches[round] ?? []).map(({ ts, image }) => change(emp, Number(ts), image)));
+    yield all.flatMap((batches, emp) =>
+      (batches[round] ?? []).map(({ ts, image }) => change(emp, Number(ts), image)),
+    );
+}
+
+/** Remembered must be exactly the deletes that follow nothing or another delete. */
+async function judgeOrphans(table: string): Promise<void> {
+  const rows = await database.pool.query<{ key: string; ts: number }>(
+    `SELECT key, ((extract(epoch FROM ts) * 1000000)::bigint - ${EPOCH})::float8 AS ts
+     FROM deltaferry.orphan_deletes WHERE target = $1`,
+    [table],
+  );
+  const expected = deliveries.flatMap((delivery, emp) => {
+    const told = toldOf(delivery);
+    const ends = new Set(trueVersions(told).map(({ to }) => to));
+    const deletes = new Set(told.filter(({ ts }) => truthAt(told, ts) === null).map(({ ts }) => ts));
+    return Array.from(deletes).flatMap((ts) => (ends.has(ts) ? [] : [`${emp}@${ts}`]));
+  });
+  assert.deepEqual(rows.rows.map(({ key, ts }) => `${key}@${ts}`).sort(), expected.sort());
 }
 
 function judge(delivery: Delivery, versions: readonly StoredRow[]): void {
-  // Deletes of the past that ended nothing were never written: nobody can write them.
-  const past = trueVersions(delivery.before).flatMap(({ from, to, image }) => [
-    { ts: from, image: image as string | null },
-    ...(to === null || delivery.before.some(({ ts, image: next }) => ts === to && next !== null)
-      ? []
-      : [{ ts: to, image: null }]),
-  ]);
-  const told = [...past, ...delivery.batches.flat()];
+  const told = toldOf(delivery);
   const message = JSON.stringify({ delivery, versions });
   checkAll({ versions, told });
   for (const { to, active } of versions) assert.equal(active, to === null, `H4: ${message}`);
@@ -101,5 +128,15 @@ function judge(delivery: Delivery, versions: readonly StoredRow[]): void {
     trueVersions<string | null>(told),
     message,
   );
-  void EPOCH;
+}
+
+/** Deletes of the past that ended nothing were never written: people have no way to write them. */
+function toldOf(delivery: Delivery): Told<string | null>[] {
+  const past = trueVersions(delivery.before).flatMap(({ from, to, image }) => [
+    { ts: from, image: image as string | null },
+    ...(to === null || delivery.before.some(({ ts, image: next }) => ts === to && next !== null)
+      ? []
+      : [{ ts: to, image: null }]),
+  ]);
+  return [...past, ...delivery.batches.flat()];
 }

@@ -1,0 +1,116 @@
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import type { Pool } from 'pg';
+import { translatePostgres } from '../../../src/connections/postgres/errors.ts';
+import { openPool } from '../../../src/connections/postgres/pool.ts';
+import { describeError, UsageError } from '../../../src/errors.ts';
+import { createDatabase, urlWith, type TestDatabase } from './database.ts';
+
+let database: TestDatabase;
+before(async () => {
+  database = await createDatabase();
+});
+after(async () => await database.drop());
+
+test('what JavaScript would round stays text', async () => {
+  const rows = await database.pool.query(`
+    SELECT 9007199254740993::int8 AS big, 0.10::numeric(12,2) AS money, '2025-01-01 12:00:00.123456+02'::timestamptz AS at,
+           '2025-01-01 12:00:00.123456'::timestamp AS local, date '0001-01-01' AS day, '{"a": 1.0}'::jsonb AS doc,
+           'infinity'::timestamptz AS never, true AS yes, 7::int4 AS small, ARRAY[1,2] AS list, '\\x00ff'::bytea AS raw`);
+  assert.deepEqual(
+    { ...rows.rows[0] },
+    {
+      big: '9007199254740993',
+      money: '0.10',
+      at: '2025-01-01 10:00:00.123456+00',
+      local: '2025-01-01 12:00:00.123456',
+      day: '0001-01-01',
+      doc: '{"a": 1.0}',
+      never: 'infinity',
+      yes: true,
+      small: 7,
+      list: [1, 2],
+      raw: Buffer.from([0, 255]),
+    },
+  );
+});
+
+test('text forms do not depend on the settings of role or database', async () => {
+  const name = new URL(database.url).pathname.slice(1);
+  await database.pool.query(
+    `ALTER DATABASE ${name} SET DateStyle = 'German, DMY'; ALTER DATABASE ${name} SET TimeZone = 'Asia/Tokyo'; ALTER DATABASE ${name} SET bytea_output = 'escape'`,
+  );
+  await withPool(database.url, async (pool) => {
+    const rows = await pool.query<{ at: string; raw: Buffer }>(
+      `SELECT '2025-12-31 23:00:00+00'::timestamptz AS at, '\\x00'::bytea AS raw`,
+    );
+    assert.deepEqual({ ...rows.rows[0] }, { at: '2025-12-31 23:00:00+00', raw: Buffer.from([0]) });
+  });
+});
+
+test('the timeouts, the name and the limits reach the server', async () => {
+  await withPool(database.url, async (pool) => {
+    const rows = await pool.query(
+      `SELECT current_setting('lock_timeout') AS lock, current_setting('statement_timeout') AS statement, current_setting('application_name') AS name`,
+    );
+    assert.deepEqual(rows.rows, [{ lock: '3s', statement: '1min', name: 'deltaferry' }]);
+  });
+});
+
+test('no failure tells the password', async () => {
+  const secret = 'hunter2-geheim';
+  for (const url of [
+    urlWith(database.url, { user: 'nobody_such', password: secret }),
+    urlWith(database.url, { port: 1, password: secret }),
+    urlWith(database.url, { host: 'no-such-host.invalid', password: secret }),
+  ])
+    await withPool(url, async (pool) => {
+      const error = await pool
+        .query('SELECT 1')
+        .catch((reason: unknown) => translatePostgres(reason, 'connecting'));
+      assert.ok(error instanceof Error);
+      assert.doesNotMatch(`${describeError(error)} ${error.stack} ${JSON.stringify(error)}`, /geheim/);
+    });
+  for (const url of [`postgres://me:${secret}@[::bad/x`, `mysql://me:${secret}@host/x`, secret])
+    assert.throws(
+      () => openPool({ url }),
+      (error) =>
+        error instanceof UsageError &&
+        !/geheim/.test(`${error.message} ${JSON.stringify(error)} ${error.stack}`),
+    );
+});
+
+test('TLS options win over what the URL says', async () => {
+  await withPool(`${database.url}?sslmode=disable`, async (pool) => {
+    assert.equal((await pool.query('SELECT 1')).rowCount, 1);
+  });
+  const pool = openPool({ url: `${database.url}?sslmode=disable`, tls: { rejectUnauthorized: false } });
+  try {
+    // The test server has no TLS: asking for it must fail rather than go on in clear text.
+    const error = await pool
+      .query('SELECT 1')
+      .catch((reason: unknown) => translatePostgres(reason, 'connecting'));
+    assert.equal((error as { kind?: string }).kind, 'operator');
+  } finally {
+    await pool.end();
+  }
+});
+
+test('a connection that the server closes is replaced in silence', async () => {
+  await withPool(database.url, async (pool) => {
+    const mine = await pool.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
+    await database.pool.query('SELECT pg_terminate_backend($1, 5000)', [mine.rows[0]?.pid]);
+    // The first query may still meet the dead connection; the one after it has a new one.
+    await pool.query('SELECT 1').catch(() => {});
+    assert.equal((await pool.query('SELECT 1')).rowCount, 1);
+  });
+});
+
+async function withPool(url: string, run: (pool: Pool) => Promise<void>): Promise<void> {
+  const pool = openPool({ url, maxConnections: 1 });
+  try {
+    await run(pool);
+  } finally {
+    await pool.end();
+  }
+}

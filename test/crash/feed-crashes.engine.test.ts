@@ -1,0 +1,127 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { tally } from '../support/batches.ts';
+import { seededRandom } from '../support/change-generator.ts';
+import { createDeltaCommits } from '../support/delta-commits.ts';
+import { openSite, type Site } from '../support/site.ts';
+import { assertPublished } from '../support/topic-check.ts';
+import { until } from '../support/until.ts';
+import { startWorker, type LogLine, type Worker } from '../support/worker.ts';
+
+const KILLS = 12;
+const MOST_CHANGES_PER_TRANSACTION = 100;
+/** Spans that many transactions over a hundred. */
+const LARGE_COMMIT = 2000;
+
+describe('a poller that is killed again and again, with a standby', () => {
+  const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
+  const random = seededRandom(seed);
+  let site: Site;
+  const workers: Worker[] = [];
+
+  before(async () => {
+    site = await openSite({
+      prefix: 'feed_crashes',
+      settings: {
+        batching: { maxChangesPerTransaction: MOST_CHANGES_PER_TRANSACTION },
+        polling: { maxMs: 50 },
+      },
+    });
+  });
+  after(async () => {
+    await Promise.all(workers.map((worker) => worker.kill()));
+    await site?.drop();
+  });
+
+  function start(): Worker {
+    const worker = startWorker(['--config', site.configFile, '--only', 'delta-feed']);
+    workers.push(worker);
+    return worker;
+  }
+
+  it('publishes each change exactly once', async (t) => {
+    const hint = `seed ${seed} (set CRASH_SEED)`;
+    const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
+    let committing = true;
+    const committed = (async () => {
+      for (let n = 0; committing; n++) await (n % 3 === 0 ? commits.large(LARGE_COMMIT) : commits.mixed());
+    })();
+    committed.catch(() => undefined);
+
+    let active = start();
+    let standby = start();
+    // Whichever was first.
+    const first = await until('one of the two opens the log', () =>
+      [active, standby].find((worker) => opened(worker) !== undefined),
+    );
+    if (first !== active) [active, standby] = [standby, active];
+
+    const phases: string[] = [];
+    const takeovers: number[] = [];
+    while (phases.length < KILLS) {
+      await until('a standby', () => standby.lines.some(({ state }) => state === 'standby'));
+      await aimAt(active, random);
+      const killedAt = Date.now();
+      await active.kill();
+      phases.push(phaseOf(active.lines));
+      const line = await until('the standby to take over', () => opened(standby), { timeoutMs: 20_000 });
+      takeovers.push(Date.parse(String(line['time'])) - killedAt);
+      t.diagnostic(`kill ${phases.length}: ${phases.at(-1)}; taken over after ${takeovers.at(-1)} ms`);
+      active = standby;
+      standby = start();
+    }
+
+    committing = false;
+    await committed;
+    await until(
+      'everything is published',
+      () => workers.some(({ lines }) => hasReached(lines, commits.version)),
+      {
+        timeoutMs: 30_000,
+      },
+    );
+    for (const worker of [active, standby])
+      assert.equal(await worker.stop(), 0, 'a worker that is asked to stop ends well');
+
+    t.diagnostic(
+      `${commits.version} commits, ${commits.changes.length} changes, ${commits.unchanged} unchanged rewrites; ` +
+        `${phases.length} kills: ${tally(phases)}; taken over after ${Math.min(...takeovers)} to ${Math.max(...takeovers)} ms; ${hint}`,
+    );
+    assert.ok(phases.filter((phase) => phase !== 'between transactions').length >= KILLS / 2, tally(phases));
+    assert.ok(phases.includes('inside of a large commit'), tally(phases));
+    assert.ok(commits.unchanged > 0);
+    await assertPublished(site, commits, hint);
+  });
+});
+
+function opened(worker: Worker): LogLine | undefined {
+  return worker.lines.find(({ msg }) => msg === 'log opened');
+}
+
+/** Waits for a random point: most often somewhere inside of a transaction, else anywhere. */
+async function aimAt(worker: Worker, random: () => number): Promise<void> {
+  if (random() < 0.25) return delay(random() * 1000);
+  const began = worker.lines.length;
+  const skip = Math.floor(random() * 12);
+  await until(
+    'another transaction',
+    () => worker.lines.slice(began).filter(({ msg }) => msg === 'publish begins').length > skip,
+    { timeoutMs: 8000, everyMs: 1 },
+  );
+  await delay(random() * 8);
+}
+
+function phaseOf(lines: readonly LogLine[]): string {
+  const last = lines.findLast(({ msg }) => msg.startsWith('publish '));
+  const { groups = 0 } = (last?.['position'] ?? {}) as { groups?: number };
+  if (last?.msg === 'publish begins')
+    return groups > 0 ? 'inside of a large commit' : 'inside of a transaction';
+  return 'between transactions';
+}
+
+function hasReached(lines: readonly LogLine[], version: number): boolean {
+  const last = lines.findLast(({ msg }) => msg === 'publish ends');
+  const position = last?.['position'] as { version: number; groups: number } | undefined;
+  return position?.version === version && position.groups === 0;
+}
