@@ -40,7 +40,7 @@ function requestOf({ tables, topics }: Config): SetupRequest {
       mapping: mappingOf(table),
       topic: table.topic,
       partitions: table.partitions,
-      historyTable: table.postgres.table,
+      ...(table.postgres.history === 'scd2' ? { historyTable: table.postgres.table } : {}),
       historyColumns: {
         onDate: table.postgres.onDate,
         offDate: table.postgres.offDate,

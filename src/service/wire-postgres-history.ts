@@ -47,6 +47,7 @@ export function wirePostgresHistory({ config, table, logger, metrics, health, ho
         topic,
         table: mapping,
         historyTable: table.postgres.table,
+        columns: table.postgres,
         // Where a change was first made: the capture on this table then passes the sink's own writes over.
         origin: config.databricks.id,
         lockTimeoutMs: config.delivery.lockTimeoutMs,

@@ -1,3 +1,4 @@
+import { UsageError } from '../errors.ts';
 import type { Config } from './config/schema.ts';
 import type { TableConfig } from './config/table-schema.ts';
 import type { Health } from './health.ts';
@@ -35,8 +36,17 @@ export function wireTable(role: Role, context: WireContext): Part {
     case 'delta-feed':
       return wireDeltaFeed(context);
     case 'postgres-history':
+      if (context.table.postgres.history !== 'scd2') throw notAHistory(context.table.name);
       return wirePostgresHistory(context);
     default:
       return role satisfies never;
   }
+}
+
+function notAHistory(table: string): UsageError {
+  return new UsageError({
+    code: 'HISTORY_KIND',
+    message: `Table ${table} is declared with postgres.history: plain; the role postgres-history writes SCD Type 2 histories.`,
+    remedy: `Declare postgres.history: scd2 for ${table}, or leave the role out with --only.`,
+  });
 }

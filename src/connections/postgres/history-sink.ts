@@ -8,6 +8,7 @@ import { COPY_NULL, copyCells, copyLines } from './copy-text.ts';
 import type { PostgresWhere } from './errors.ts';
 import { groupByKey, instantTexts, keyArrays, type KeyChanges } from './history-batch.ts';
 import { writeLate, writeOrphans, type HistoryWriter } from './history-late.ts';
+import type { HistoryColumnNames } from './history-ddl.ts';
 import { historySql } from './history-sql.ts';
 import { instantText } from './instants.ts';
 import { roleOf } from './pool.ts';
@@ -19,8 +20,10 @@ export interface HistorySinkOptions {
   readonly group: string;
   readonly topic: string;
   readonly table: TableMapping;
-  /** `schema.table` of the SCD2 table: the mapped columns, is_active, on_date, off_date. */
+  /** `schema.table` of the SCD2 table: the mapped columns and its own. */
   readonly historyTable: string;
+  /** What it calls its own columns; default `on_date`, `off_date`, `is_active`. */
+  readonly columns?: HistoryColumnNames | undefined;
   /** What the applying transaction calls itself (`deltaferry.origin`), so that capture does not echo it. */
   readonly origin: string;
   /** Longest wait for a lock that a person's transaction holds; default 3000. */
@@ -37,7 +40,7 @@ const DEFAULT_LOCK_TIMEOUT_MS = 3_000;
  */
 export function createHistorySink(options: HistorySinkOptions): HistorySink {
   const { pool, group, topic, table, historyTable } = options;
-  const sql = historySql(table, historyTable);
+  const sql = historySql(table, historyTable, options.columns);
   const linesOf = versionLines(table);
   const where: PostgresWhere = {
     doing: 'applying changes',

@@ -1,6 +1,7 @@
 import { keyIndexes, type Column, type TableMapping } from '../../change/table.ts';
 import { postgresTypeOf } from '../../change/types.ts';
 import { quoteIdent, quoteQualified } from '../identifiers.ts';
+import { DEFAULT_HISTORY_COLUMNS, type HistoryColumnNames } from './history-ddl.ts';
 import { instantSql } from './instants.ts';
 
 /**
@@ -11,7 +12,14 @@ import { instantSql } from './instants.ts';
  */
 export type HistorySql = ReturnType<typeof historySql>;
 
-export function historySql(mapping: TableMapping, historyTable: string) {
+export function historySql(
+  mapping: TableMapping,
+  historyTable: string,
+  names: HistoryColumnNames = DEFAULT_HISTORY_COLUMNS,
+) {
+  const on = quoteIdent(names.onDate);
+  const off = quoteIdent(names.offDate);
+  const active = quoteIdent(names.isActive);
   const table = quoteQualified(historyTable);
   const keys = keyIndexes(mapping).map((index) => columnAt(mapping, index));
   const others = mapping.columns.filter((column) => !mapping.key.includes(column.name));
@@ -42,8 +50,8 @@ export function historySql(mapping: TableMapping, historyTable: string) {
     /** Ends each key's current version at its first change's time. Params: keys…, times, key texts, target. */
     endCurrent: `
       WITH ended AS (
-        UPDATE ${table} h SET off_date = f.ts, is_active = false FROM ${given(firsts)}
-        WHERE ${sameKey('h')} AND h.off_date IS NULL AND h.on_date < f.ts
+        UPDATE ${table} h SET ${off} = f.ts, ${active} = false FROM ${given(firsts)}
+        WHERE ${sameKey('h')} AND h.${off} IS NULL AND h.${on} < f.ts
         RETURNING f.n::int AS n, ${orphanSince(`$${k + 3}`)} AS late)
       SELECT count(*)::int AS ended,
              CASE WHEN count(*) < cardinality($1) THEN array_agg(n) END AS "endedKeys",
@@ -53,9 +61,9 @@ export function historySql(mapping: TableMapping, historyTable: string) {
     /** Which of the keys that had nothing to end know something at or after their first change. Same params. */
     late: `
       SELECT f.n::int AS n FROM ${given(firsts)}
-      LEFT JOIN LATERAL (SELECT h.on_date, h.off_date FROM ${table} h WHERE ${sameKey('h')}
-                         ORDER BY h.on_date DESC LIMIT 1) last ON true
-      WHERE NOT coalesce(last.on_date < f.ts AND last.off_date < f.ts, last.on_date IS NULL)
+      LEFT JOIN LATERAL (SELECT h.${on}, h.${off} FROM ${table} h WHERE ${sameKey('h')}
+                         ORDER BY h.${on} DESC LIMIT 1) last ON true
+      WHERE NOT coalesce(last.${on} < f.ts AND last.${off} < f.ts, last.${on} IS NULL)
          OR ${orphanSince(`$${k + 3}`)}`,
 
     /**
@@ -64,11 +72,11 @@ export function historySql(mapping: TableMapping, historyTable: string) {
      * after the last. Params: keys…, first times, last times.
      */
     versions: `
-      SELECT f.n::int AS n, ${instantSql('h.on_date')} AS "from", ${instantSql('h.off_date')} AS "to"
+      SELECT f.n::int AS n, ${instantSql(`h.${on}`)} AS "from", ${instantSql(`h.${off}`)} AS "to"
       FROM ${given({ ts: 'timestamptz', until: 'timestamptz' })}
       JOIN ${table} h ON ${sameKey('h')}
-       AND h.on_date >= coalesce((SELECT max(b.on_date) FROM ${table} b WHERE ${sameKey('b')} AND b.on_date < f.ts), '-infinity')
-       AND h.on_date <= coalesce((SELECT min(b.on_date) FROM ${table} b WHERE ${sameKey('b')} AND b.on_date > f.until), 'infinity')
+       AND h.${on} >= coalesce((SELECT max(b.${on}) FROM ${table} b WHERE ${sameKey('b')} AND b.${on} < f.ts), '-infinity')
+       AND h.${on} <= coalesce((SELECT min(b.${on}) FROM ${table} b WHERE ${sameKey('b')} AND b.${on} > f.until), 'infinity')
       FOR UPDATE OF h`,
 
     /** Params: target, key texts, first times. */
@@ -80,18 +88,18 @@ export function historySql(mapping: TableMapping, historyTable: string) {
     /** Which of these rows are what the history already says at their time. Params: keys…, times, other columns…. */
     alreadySo: `
       SELECT f.n::int AS n FROM ${given(images)}
-      JOIN LATERAL (SELECT h.* FROM ${table} h WHERE ${sameKey('h')} AND h.on_date <= f.ts
-                    ORDER BY h.on_date DESC LIMIT 1) h ON h.off_date IS NULL OR h.off_date > f.ts
+      JOIN LATERAL (SELECT h.* FROM ${table} h WHERE ${sameKey('h')} AND h.${on} <= f.ts
+                    ORDER BY h.${on} DESC LIMIT 1) h ON h.${off} IS NULL OR h.${off} > f.ts
       WHERE ${others.length === 0 ? 'true' : `ROW(${stored}) IS NOT DISTINCT FROM ROW(${wanted})`}`,
 
     /** Params: keys…, starts. */
     remove: `
-      DELETE FROM ${table} h USING ${given({ ts: 'timestamptz' })} WHERE ${sameKey('h')} AND h.on_date = f.ts`,
+      DELETE FROM ${table} h USING ${given({ ts: 'timestamptz' })} WHERE ${sameKey('h')} AND h.${on} = f.ts`,
 
     /** Params: keys…, starts, ends (null: current again). */
     end: `
-      UPDATE ${table} h SET off_date = f.until, is_active = f.until IS NULL
-      FROM ${given({ ts: 'timestamptz', until: 'timestamptz' })} WHERE ${sameKey('h')} AND h.on_date = f.ts`,
+      UPDATE ${table} h SET ${off} = f.until, ${active} = f.until IS NULL
+      FROM ${given({ ts: 'timestamptz', until: 'timestamptz' })} WHERE ${sameKey('h')} AND h.${on} = f.ts`,
 
     /** Writes only rows that differ. Params: keys…, starts, other columns…; null where the key is all there is. */
     replace:
@@ -99,7 +107,7 @@ export function historySql(mapping: TableMapping, historyTable: string) {
         ? null
         : `
       UPDATE ${table} h SET ${setOthers} FROM ${given(images)}
-      WHERE ${sameKey('h')} AND h.on_date = f.ts AND ROW(${stored}) IS DISTINCT FROM ROW(${wanted})`,
+      WHERE ${sameKey('h')} AND h.${on} = f.ts AND ROW(${stored}) IS DISTINCT FROM ROW(${wanted})`,
 
     /** Params: target, key texts, times. */
     addOrphans: `
@@ -110,7 +118,7 @@ export function historySql(mapping: TableMapping, historyTable: string) {
       DELETE FROM deltaferry.orphan_deletes o USING unnest($2::text[], $3::timestamptz[]) AS f(key, ts)
       WHERE o.target = $1 AND o.key = f.key AND o.ts = f.ts`,
 
-    copy: `COPY ${table} (${[...all, 'is_active', 'on_date', 'off_date'].join(', ')}) FROM STDIN`,
+    copy: `COPY ${table} (${[...all, active, on, off].join(', ')}) FROM STDIN`,
   };
 }
 

@@ -56,6 +56,26 @@ for (const path of ['auto', 'exact'] as const)
       assert.deepEqual(left.rows, [{ key: '2' }]);
     });
 
+    test('the history may call its own columns otherwise', async () => {
+      const table = `named_${path}`;
+      await createEmployees(database.pool, table);
+      await database.pool.query(
+        `ALTER TABLE ${table} RENAME COLUMN on_date TO "valid from"; ALTER TABLE ${table} RENAME COLUMN off_date TO "valid to";
+         ALTER TABLE ${table} RENAME COLUMN is_active TO "current?"`,
+      );
+      const columns = { onDate: 'valid from', offDate: 'valid to', isActive: 'current?' };
+      const applier = await openApplier(database.pool, table, { path, columns });
+      await applier.apply(change(1, 1, 'A'), change(1, 5, 'B'));
+      await applier.apply(change(1, 3, 'late'), change(1, 9, null));
+      const { rows } = await database.pool.query(
+        `SELECT name, "current?" AS current, "valid to" IS NULL AS open FROM ${table} ORDER BY "valid from"`,
+      );
+      assert.deepEqual(
+        rows,
+        ['A', 'late', 'B'].map((name) => ({ name, current: false, open: false })),
+      );
+    });
+
     test('a version that people left open with infinity is current', async () => {
       const table = `infinity_${path}`;
       await createEmployees(database.pool, table);

@@ -1,0 +1,401 @@
+import { writeFileSync } from 'node:fs';
+import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
+import { after, before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { createChangeEncoder } from '../../src/change/avro.ts';
+import type { Change } from '../../src/change/change.ts';
+import { createDeltaSource } from '../../src/connections/databricks/delta-source.ts';
+import { createChangeLog } from '../../src/connections/kafka/change-log.ts';
+import { createDeadLetters } from '../../src/connections/kafka/dead-letters.ts';
+import { createRecordStream } from '../../src/connections/kafka/record-stream.ts';
+import { createHistorySink } from '../../src/connections/postgres/history-sink.ts';
+import { createLeadership } from '../../src/connections/postgres/leadership.ts';
+import { createSchemaRegistry } from '../../src/connections/registry/schemas.ts';
+import { createPostgresHistory } from '../../src/consumers/postgres-history.ts';
+import { TransientError } from '../../src/errors.ts';
+import type { ChangeLog } from '../../src/ports/change-log.ts';
+import type { HistorySink } from '../../src/ports/history-sink.ts';
+import { runDeltaFeed } from '../../src/producers/delta-feed.ts';
+import { API, cuttingProxy, kafkaThrough, type CuttingProxy } from '../connections/kafka/cutting-proxy.ts';
+import { createChangeGenerator, seededRandom } from '../support/change-generator.ts';
+import { createDeltaCommits } from '../support/delta-commits.ts';
+import { assertHistory, caughtUp } from '../support/history-check.ts';
+import { peakMemory } from '../support/memory.ts';
+import { startProxy, statement, type Proxy } from '../support/proxy.ts';
+import { openSite, type Site } from '../support/site.ts';
+import { assertPublished, committedRecords } from '../support/topic-check.ts';
+import { until } from '../support/until.ts';
+import { startWorker, type Worker } from '../support/worker.ts';
+
+const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
+const hint = `seed ${seed} (set CRASH_SEED)`;
+const random = seededRandom(seed);
+const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
+
+const QUICK = {
+  delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000, lockTimeoutMs: 500 },
+  batching: { maxBatchChanges: 300, maxChangesPerTransaction: 100 },
+  polling: { maxMs: 50 },
+};
+
+/** What was done is undone at the end, the last first, whether the test succeeded or not. */
+function undoing() {
+  const steps: (() => unknown)[] = [];
+  after(async () => {
+    for (const step of steps.reverse()) await step();
+  });
+  return <T>(made: T, undo: (made: T) => unknown): T => {
+    steps.push(() => undo(made));
+    return made;
+  };
+}
+
+const toPostgres = ({ config }: Site): Promise<Proxy> => {
+  const { hostname, port } = new URL(config.postgres.url);
+  return startProxy({ host: hostname, port: Number(port) });
+};
+
+function through(proxy: Proxy, address: string): string {
+  const url = new URL(address);
+  url.host = `127.0.0.1:${proxy.port}`;
+  return url.href;
+}
+
+describe('Postgres whose answers are lost', () => {
+  const later = undoing();
+  const LOSSES = 30;
+
+  it('has every change exactly once', async (t) => {
+    const site = later(await openSite({ prefix: 'lost_postgres', settings: QUICK }), (made) => made.drop());
+    const proxy = later(await toPostgres(site), (made) => made.close());
+    const generator = createChangeGenerator({ seed, table: site.name, keys: 200 });
+    const publisher = later(await site.openPublisher(), (made) => made.close());
+    const url = through(proxy, site.config.postgres.url);
+    const worker = later(
+      startWorker([
+        '--config',
+        site.configFile,
+        '--only',
+        'postgres-history',
+        '--set',
+        `postgres.url=${url}`,
+      ]),
+      (made) => made.kill(),
+    );
+    const kinds = [
+      () => proxy.loseAnswers(1, statement('COMMIT')),
+      () => proxy.loseRequests(1, statement('COMMIT')),
+      () => proxy.loseAnswers(1),
+    ];
+    for (let armed = 0; proxy.lost < LOSSES;) {
+      await publisher.publish(generator.next(100));
+      if (proxy.lost < armed) continue;
+      pick(kinds)();
+      armed += 1;
+    }
+    await caughtUp(site, 40_000).finally(() => writeFileSync('/tmp/crash/worker.log', worker.lines.map((l) => JSON.stringify(l)).join('\n')));
+    assert.equal(await worker.stop(), 0);
+    const unknown = worker.lines.filter(({ code }) => code === 'COMMIT_UNKNOWN').length;
+    t.diagnostic(
+      `${proxy.lost} losses, ${unknown} of them a COMMIT in doubt; ${generator.shares.total} changes; ${hint}`,
+    );
+    assert.ok(unknown > 0);
+    await assertHistory(site, generator.all, hint);
+  });
+});
+
+describe('Kafka whose answers are lost', () => {
+  const later = undoing();
+  let broker: CuttingProxy;
+
+  before(async () => {
+    const { config } = later(await openSite({ prefix: 'lost_nothing' }), (made) => made.drop());
+    const [host = '', port] = config.kafka.brokers[0]!.split(':');
+    broker = later(await cuttingProxy(host, Number(port)), (made) => made.close());
+  });
+
+  it('gets each change of the Delta feed exactly once', async (t) => {
+    const site = later(await openSite({ prefix: 'lost_feed' }), (made) => made.drop());
+    const { config, mapping, name, topic, warehouse } = site;
+    const commits = createDeltaCommits({ warehouse, table: site.deltaTable, seed });
+    const registry = later(createSchemaRegistry(config.registry), (made) => made.close());
+    const encoder = createChangeEncoder(mapping, (await registry.latestId(`${topic}-value`))!);
+    let version = 0;
+    let lostAfter = 0;
+    const log = createChangeLog({
+      kafka: kafkaThrough(broker),
+      producerName: 'delta-feed',
+      table: name,
+      topic,
+      partitions: 4,
+      deadLetterTopic: `${topic}.dead-letters`,
+      positionsTopic: config.topics.positions,
+      encode: (change) => encoder.encode(change, Date.now() * 1000),
+    });
+    /** Now and then the batch is durable, and the caller told that nobody knows. */
+    const forgetful: ChangeLog = {
+      ...log,
+      async publish(batch) {
+        await log.publish(batch);
+        if (random() > 0.2) return;
+        lostAfter += 1;
+        throw new TransientError({ code: 'TEST_ANSWER_LOST', message: 'the answer was lost' });
+      },
+    };
+    const stop = new AbortController();
+    const running = runDeltaFeed(
+      {
+        mapping,
+        origin: 'delta',
+        source: createDeltaSource({ client: warehouse, table: site.deltaTable, mapping }),
+        log: forgetful,
+        leadership: createLeadership({ url: config.postgres.url }),
+        options: { maxBatchChanges: 50, pollMaxMs: 50, backoffMaxMs: 500 },
+        onPublished: ({ lastVersion }) => (version = lastVersion),
+      },
+      stop.signal,
+    );
+    later(running, async () => {
+      stop.abort();
+      await running;
+    });
+    const cuts = [API.produce, API.addPartitions, API.endTransaction].flatMap((api) => [
+      { api, when: 'before' as const },
+      { api, when: 'after' as const },
+    ]);
+    const before = broker.happened;
+    for (let n = 0; n < 6; n++) {
+      broker.cut(pick(cuts), pick(cuts), pick(cuts));
+      await (n % 3 === 1 ? commits.large(1000) : commits.mixed());
+    }
+    await until('everything to be published', () => version === commits.version, { timeoutMs: 60_000 });
+    // A batch whose answer was lost is durable, though nobody was told of it.
+    await until('the feed to find that out', async () => {
+      const positions = await committedRecords(site.kafka, config.topics.positions);
+      const last = [...positions.values()]
+        .flat()
+        .findLast(({ key }) => Buffer.from(key!).toString() === `delta-feed/${name}`);
+      return JSON.parse(Buffer.from(last!.value!).toString()).version === commits.version;
+    });
+    stop.abort();
+    await running;
+    t.diagnostic(
+      `${broker.happened - before} cuts, ${lostAfter} batches whose answer was lost; ${commits.changes.length} changes; ${hint}`,
+    );
+    assert.ok(broker.happened > before && lostAfter > 0);
+    await assertPublished(site, commits, hint);
+  });
+
+  it('gives each change to the history exactly once, and a dead letter does not hold it up', async (t) => {
+    const site = later(await openSite({ prefix: 'lost_records' }), (made) => made.drop());
+    const { config, mapping, topic, pool } = site;
+    const kafka = kafkaThrough(broker);
+    const registry = later(createSchemaRegistry(config.registry), (made) => made.close());
+    const deadLetters = later(createDeadLetters({ kafka, topic: `${topic}.dead-letters` }), (made) =>
+      made.close(),
+    );
+    const sink = createHistorySink({
+      pool,
+      group: site.name,
+      topic,
+      table: mapping,
+      historyTable: 'public.employees',
+      origin: 'delta',
+    });
+    let lostAfter = 0;
+    /** Now and then the batch is durable, and the caller told that nobody knows. */
+    const forgetful: HistorySink = {
+      ...sink,
+      async apply(batch) {
+        const applied = await sink.apply(batch);
+        if (random() > 0.2) return applied;
+        lostAfter += 1;
+        throw new TransientError({ code: 'TEST_ANSWER_LOST', message: 'the answer was lost' });
+      },
+    };
+    const letters: bigint[] = [];
+    const handler = createPostgresHistory({
+      topic,
+      table: mapping,
+      origin: 'postgres',
+      sink: forgetful,
+      deadLetters,
+      schemas: { schemaById: (id) => registry.schemaById(id, `${topic}-value`) },
+      maxBatchChanges: 100,
+      maxRetryMs: 500,
+      onDeadLetter: ({ offset }) => letters.push(offset),
+    });
+    const stop = new AbortController();
+    const running = createRecordStream({ kafka, groupId: site.name, topic, sessionTimeoutMs: 1500 }).run(
+      handler,
+      stop.signal,
+    );
+    later(running, async () => {
+      stop.abort();
+      await running;
+    });
+
+    const generator = createChangeGenerator({ seed, table: site.name, keys: 200 });
+    const publisher = later(await site.openPublisher(), (made) => made.close());
+    const cuts = [API.fetch, API.heartbeat].flatMap((api) => [
+      { api, when: 'before' as const },
+      { api, when: 'after' as const },
+    ]);
+    const before = broker.happened;
+    for (let n = 0; n < 25; n++) {
+      await publisher.publish(generator.next(200));
+      if (n % 2 === 0) broker.cut(pick(cuts));
+      await delay(20);
+    }
+    await caughtUp(site, 40_000);
+    await assertHistory(site, generator.all, hint);
+
+    // Its letter is written, the answer lost: it may be written twice, and everything else goes on.
+    broker.cut({ api: API.produce, when: 'after' });
+    const producer = later(site.kafka.producer({ createPartitioner: () => () => 0 }), (made) =>
+      made.disconnect(),
+    );
+    await producer.connect();
+    await producer.send({ topic, messages: [{ key: '1', value: 'not a change' }] });
+    await until('the letter to be acknowledged', () => letters.length === 1);
+    await publisher.publish(generator.next(200));
+    await caughtUp(site, 20_000);
+    stop.abort();
+    await running;
+    const written = [...(await committedRecords(site.kafka, `${topic}.dead-letters`)).values()].flat();
+    assert.ok(
+      written.length >= 1 &&
+        written.length <= 2 &&
+        written.every(({ value }) => Buffer.from(value!).toString() === 'not a change'),
+    );
+    t.diagnostic(
+      `${broker.happened - before} cuts, ${lostAfter} batches whose answer was lost; ` +
+        `${generator.shares.total} changes; the dead letter was written ${written.length} times; ${hint}`,
+    );
+    assert.ok(broker.happened > before && lostAfter > 0);
+  });
+});
+
+describe('connections that are slow, refuse or hang', { concurrency: true }, () => {
+  const later = undoing();
+
+  it('in both directions at once: everything arrives exactly once when they mend', async (t) => {
+    const site = later(await openSite({ prefix: 'bad_connections', settings: QUICK }), (made) => made.drop());
+    const { config } = site;
+    const postgres = later(await toPostgres(site), (made) => made.close());
+    const registryUrl = new URL(config.registry.url);
+    const registry = later(
+      await startProxy({ host: registryUrl.hostname, port: Number(registryUrl.port) }),
+      (made) => made.close(),
+    );
+    const databricks = later(await startProxy(config.databricks), (made) => made.close());
+    const all = [postgres, registry, databricks];
+    const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
+    const worker = later(
+      startWorker([
+        ...['--config', site.configFile],
+        ...['--set', `postgres.url=${through(postgres, config.postgres.url)}`],
+        ...['--set', `registry.url=${through(registry, config.registry.url)}`],
+        ...['--set', `databricks.port=${databricks.port}`],
+      ]),
+      (made) => made.kill(),
+    );
+    const TROUBLES: Record<string, (on: boolean) => void> = {
+      'answers lost': (on) => {
+        if (on) for (const proxy of all) proxy.loseAnswers(5);
+      },
+      slow: (on) => all.forEach((proxy) => proxy.slow(on ? 80 : 0)),
+      cut: (on) => {
+        if (on) for (const proxy of all) proxy.cut();
+      },
+      refusing: (on) => all.forEach((proxy) => proxy.refuse(on)),
+      hanging: (on) => all.forEach((proxy) => proxy.hang(on)),
+    };
+    await commits.mixed();
+    await until('the first commit to arrive', () => isPublished(worker, commits.version));
+    for (const [name, trouble] of Object.entries(TROUBLES)) {
+      trouble(true);
+      await commits.mixed();
+      await commits.large(300);
+      await delay(name === 'hanging' ? 4000 : 1000);
+      trouble(false);
+      const began = Date.now();
+      await commits.mixed();
+      await until(`the commits to arrive after ${name}`, () => isPublished(worker, commits.version), {
+        timeoutMs: 40_000,
+      });
+      await caughtUp(site, 40_000);
+      t.diagnostic(`${name}: everything had arrived ${Date.now() - began} ms after it was over`);
+    }
+    const changes = await assertPublished(site, commits, hint);
+    await assertHistory(site, changes, hint);
+    assert.ok(worker.alive());
+    assert.equal(await worker.stop(), 0);
+    t.diagnostic(
+      `${all.reduce((sum, { lost }) => sum + lost, 0)} answers lost; ${commits.changes.length} changes; peak ${peakMemory(worker.pid) ?? '-'} MB; ${hint}`,
+    );
+  });
+
+  it('Postgres hangs for 30 s before a backlog: memory stays bounded, and it recovers', async (t) => {
+    const BACKLOG_MB = 160;
+    const ROW_BYTES = 4000;
+    const site = later(await openSite({ prefix: 'hanging', settings: QUICK }), (made) => made.drop());
+    const proxy = later(await toPostgres(site), (made) => made.close());
+    const publisher = later(await site.openPublisher(), (made) => made.close());
+    const worker = later(
+      startWorker([
+        ...['--config', site.configFile, '--only', 'postgres-history'],
+        ...['--set', `postgres.url=${through(proxy, site.config.postgres.url)}`],
+      ]),
+      (made) => made.kill(),
+    );
+    const wide = (id: number): Change => ({
+      op: 'insert',
+      key: String(id),
+      before: null,
+      // What compression cannot make small.
+      after: [id, randomBytes(ROW_BYTES / 2).toString('hex'), '1.00'],
+      origin: 'delta',
+      table: site.name,
+      position: id,
+      ts: (Date.now() - 60_000) * 1000 + id,
+      tx: null,
+      load: null,
+    });
+    const all: Change[] = [];
+    const publish = async (count: number): Promise<void> => {
+      const changes = Array.from({ length: count }, (_, n) => wide(all.length + n));
+      all.push(...changes);
+      await publisher.publish(changes);
+    };
+    for (let n = 0; n < 10; n++) await publish(500);
+    await caughtUp(site, 30_000);
+    const before = peakMemory(worker.pid);
+    const hungSince = Date.now();
+    proxy.hang(true);
+    while (all.length * ROW_BYTES < BACKLOG_MB * 1e6) await publish(500);
+    await delay(Math.max(0, 30_000 - (Date.now() - hungSince)));
+    const whileHanging = peakMemory(worker.pid);
+    proxy.hang(false);
+    await caughtUp(site, 60_000);
+    const peak = peakMemory(worker.pid);
+    t.diagnostic(
+      `peak memory ${before} MB before, ${whileHanging} MB after 30 s with ${BACKLOG_MB} MB waiting, ${peak} MB at the end`,
+    );
+    assert.ok(worker.alive());
+    assert.equal(await worker.stop(), 0);
+    if (before !== null && whileHanging !== null && peak !== null) {
+      assert.ok(whileHanging - before < BACKLOG_MB / 2, `${before} → ${whileHanging} MB`);
+      assert.ok(peak < 512, `${peak} MB`);
+    }
+    await assertHistory(site, all, hint);
+  });
+});
+
+function isPublished({ lines }: Worker, version: number): boolean {
+  const last = lines.findLast(({ msg }) => msg === 'publish ends')?.['position'] as
+    | { version: number; groups: number }
+    | undefined;
+  return last?.version === version && last.groups === 0;
+}
