@@ -14,7 +14,11 @@ const context: Context = {
   env: process.env,
   cwd: process.cwd(),
   conceal: (given) => (clean = given),
-  interruptible: () => abortOnSignals((text) => process.stderr.write(`${text}\n`)),
+  interruptible: () =>
+    abortOnSignals((text) => {
+      // For whoever pressed the key: elsewhere standard error may be a log of JSON lines.
+      if (process.stderr.isTTY) process.stderr.write(`${text}\n`);
+    }),
 };
 
 /** Runs the command: 0 done, 1 failed, 2 wrong usage or configuration. */

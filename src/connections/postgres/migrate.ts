@@ -111,7 +111,8 @@ async function pending(client: PoolClient, migrations: readonly Migration[]): Pr
 
 async function appliedChecksums(client: PoolClient): Promise<Map<string, string>> {
   const exists = await client.query<{ present: boolean }>(
-    `SELECT to_regclass('deltaferry.migrations') IS NOT NULL AS present`,
+    // to_regclass alone may answer from a cache that was filled before another migrator had committed.
+    `SELECT EXISTS (SELECT FROM pg_class WHERE oid = to_regclass('deltaferry.migrations')) AS present`,
   );
   if (exists.rows[0]?.present !== true) return new Map();
   const rows = await client.query<{ name: string; checksum: string }>(
