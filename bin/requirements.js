@@ -65,9 +65,6 @@ export function node24(root) {
   );
 }
 
-/** kafkajs asks for a timer in the past at every connection (its issue 1751): harmless, and not for the user to see. */
-export const nodeFlags = ['--disable-warning=TimeoutNegativeWarning'];
-
 const major = (version) => Number.parseInt(version, 10);
 const firstLine = (text) => text.trim().split('\n')[0] ?? '';
 

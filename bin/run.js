@@ -4,7 +4,8 @@ import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { main, prepare, root } from './bootstrap.js';
 import { runInPlace } from './child.js';
-import { MissingRequirement, nodeFlags } from './requirements.js';
+import { quietFlags } from './node-flags.js';
+import { MissingRequirement } from './requirements.js';
 
 const tasks = { check, test, bench, format };
 
@@ -46,7 +47,7 @@ function test(node, args) {
     `--test-concurrency=${concurrency()}`,
     ...(existsSync(setup) ? [`--test-global-setup=${setup}`] : []),
   ];
-  return runInPlace(node, [...nodeFlags, '--test', ...options, ...args, ...files], toolEnv(node));
+  return runInPlace(node, [...quietFlags, '--test', ...options, ...args, ...files], toolEnv(node));
 }
 
 function bench(node, [name, ...args]) {
@@ -56,7 +57,7 @@ function bench(node, [name, ...args]) {
       `usage: npm run bench -- ${known.map((file) => file.slice(0, -3)).join('|')} [arguments]`,
     );
   }
-  return runInPlace(node, [...nodeFlags, join('bench', `${name}.ts`), ...args], toolEnv(node));
+  return runInPlace(node, [...quietFlags, join('bench', `${name}.ts`), ...args], toolEnv(node));
 }
 
 function format(node, args) {

@@ -18,11 +18,10 @@ export const kafka: Part = {
     await dropUnfinishedArchive(place);
     writeFileSync(settingsFile(place), settings(place));
     if (existsSync(join(place.dir, 'data', 'meta.properties'))) return;
-    const clusterId = randomBytes(16).toString('base64url');
     const format = [
       'format',
-      '--cluster-id',
-      clusterId,
+      // In one word: an id may begin with a dash, which would make it an option.
+      `--cluster-id=${randomBytes(16).toString('base64url')}`,
       '--config',
       settingsFile(place),
       '--ignore-formatted',

@@ -87,8 +87,12 @@ describe('Postgres whose answers are lost', () => {
       () => proxy.loseRequests(1, statement('COMMIT')),
       () => proxy.loseAnswers(1),
     ];
-    for (let armed = 0; proxy.lost < LOSSES;) {
-      await publisher.publish(generator.next(100));
+    await publisher.publish(generator.next(100));
+    await caughtUp(site, 20_000);
+    let armed = 0;
+    while (proxy.lost < LOSSES) {
+      await publisher.publish(generator.next(20));
+      await delay(20);
       if (proxy.lost < armed) continue;
       pick(kinds)();
       armed += 1;

@@ -151,7 +151,7 @@ test('secrets: a password of any characters is masked in the URL that is shown',
   fc.assert(
     fc.asyncProperty(fc.string({ minLength: 3, maxLength: 20, unit: 'grapheme' }), async (suffix) => {
       const password = `${MARKER}${suffix.toWellFormed()}`;
-      const config = planted(() => password, 'token');
+      const config = planted(() => password, 'login');
       await inFolder({ 'deltaferry.yaml': stringify(config).replaceAll('${', '$${') }, async (cwd) => {
         const shown = JSON.stringify(redact(await loadConfig({ cwd, env: {} })));
         assert.doesNotMatch(shown, LEAK);

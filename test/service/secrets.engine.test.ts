@@ -9,7 +9,7 @@ import { testStack } from '../support/stack.ts';
 import { until } from '../support/until.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
-const WRONG = 'marker/of a:wrong@password%';
+const WRONG = 'marker/of:a@wrong%password';
 
 /** A `deltaferry run` whose whole output is kept as it came. */
 function run(args: readonly string[]) {
@@ -71,7 +71,7 @@ describe('the output of a running service', () => {
   ];
 
   it('is JSON lines on standard error alone, and holds no secret', async () => {
-    const service = run(['--config', site.configFile, '--set', 'registry.token=the registry’s own token']);
+    const service = run(['--config', site.configFile, '--set', 'registry.token=token-of-the-registry']);
     try {
       const url = await service.url();
       await until('the service to be ready', async () => (await healthOf(url).readyz()).status === 200);
@@ -79,7 +79,7 @@ describe('the output of a running service', () => {
         doing: 'a test',
         sql: `INSERT INTO ${site.deltaTable} VALUES (1, 'Ann', 1)`,
       });
-      await until('the change to be applied', () => service.output.stderr.includes('apply ends')).catch(e=>{console.log(service.output.stderr.slice(-6000)); throw e});
+      await until('the change to be applied', () => service.output.stderr.includes('apply ends'));
       const served =
         (await (await fetch(`${url}/metrics`)).text()) + (await (await fetch(`${url}/readyz`)).text());
       assertHidden(served, own());
@@ -88,7 +88,7 @@ describe('the output of a running service', () => {
     }
     assert.equal(service.output.stdout, '');
     assertJsonLines(service.output.stderr);
-    assertHidden(service.output.stderr, [...own(), 'the registry’s own token']);
+    assertHidden(service.output.stderr, [...own(), 'token-of-the-registry']);
   });
 
   const postgresWith = (change: (url: URL) => void) => {
@@ -148,9 +148,11 @@ describe('the output of a running service', () => {
       assertJsonLines(service.output.stderr);
     });
 
-  it('holds no secret where the configuration does not fit', async () => {
-    const service = run(['--config', site.configFile, '--set', `postgres.url=postgres//user:${WRONG}@host`]);
-    assert.deepEqual(await service.ended, [2, null]);
-    assertHidden(service.output.stderr + service.output.stdout, [...own(), WRONG]);
-  });
+  for (const field of [`postgres.url=postgres//user:${WRONG}@host`, `databricks.token=${WRONG}\n`])
+    it(`holds no secret where ${field.split('=')[0]} does not fit, and starts nothing`, async () => {
+      const service = run(['--config', site.configFile, '--set', field]);
+      assert.deepEqual(await service.ended, [2, null]);
+      assert.match(service.output.stderr, /must (be|hold) /);
+      assertHidden(service.output.stderr + service.output.stdout, [...own(), WRONG]);
+    });
 });

@@ -68,7 +68,7 @@ export function createDeltaCommits(options: {
           throw error;
         }
       },
-      { timeoutMs: 60_000, everyMs: 200 },
+      { timeoutMs: 120_000, everyMs: 200 },
     );
     version += 1;
   }

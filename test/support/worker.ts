@@ -2,6 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { createInterface } from 'node:readline';
+import { serviceFlags } from '../../bin/node-flags.js';
 
 export interface LogLine {
   readonly msg: string;
@@ -30,7 +31,18 @@ export function startWorker(
 ): Worker {
   const child: ChildProcess = spawn(
     process.execPath,
-    [MAIN, 'run', '--set', 'log.level=debug', '--set', 'log.format=json', '--set', 'http.port=0', ...args],
+    [
+      ...serviceFlags,
+      MAIN,
+      'run',
+      '--set',
+      'log.level=debug',
+      '--set',
+      'log.format=json',
+      '--set',
+      'http.port=0',
+      ...args,
+    ],
     { env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'pipe'] },
   );
   const lines: LogLine[] = [];

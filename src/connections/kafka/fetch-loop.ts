@@ -72,7 +72,8 @@ export function startFetchLoop(options: FetchLoopOptions): FetchLoop {
         maxBytes: limits.maxBytes * stretch,
         maxBytesPerPartition: limits.maxBytesPerPartition * stretch,
       });
-      for (const part of fetched) flows.find((flow) => flow.partition === part.partition)?.deliver(part);
+      const nothing = fetched.every(({ from, next }) => from === next);
+      for (const part of fetched) flows.find(({ partition }) => partition === part.partition)?.deliver(part, nothing);
       waits.reset();
       if (failing) options.onTrouble(null);
       failing = false;

@@ -15,7 +15,7 @@ export class PartitionFlow {
   #buffered: StreamBatch | null = null;
   #outOfRange = false;
   #wake: (() => void) | null = null;
-  /** Grows while fetches bring nothing though there is something. */
+  /** Grows while fetches bring nothing though there is something to read. */
   #stretch = 1;
   /** Offset after the last batch that was done; null before the first. */
   done: bigint | null = null;
@@ -48,11 +48,15 @@ export class PartitionFlow {
     this.#abort.abort();
   }
 
-  /** What a fetch brought; ignored where other offsets are wanted by now. */
-  deliver(fetched: PartitionFetch): void {
+  /**
+   * What a fetch brought; ignored where other offsets are wanted by now. `nothing`: it brought nothing
+   * for any partition, so that none took the room of this one.
+   */
+  deliver(fetched: PartitionFetch, nothing: boolean): void {
     if (this.wants !== fetched.from) return;
     this.#fetchFrom = fetched.next;
-    const stuck = fetched.next === fetched.from && fetched.from < fetched.stable;
+    // Batches that compaction emptied are invisible here: a larger fetch reaches past them.
+    const stuck = nothing && fetched.from < fetched.stable;
     this.#stretch = stuck ? Math.min(this.#stretch * 2, 64) : 1;
     const { partition, from, next, end, records } = fetched;
     // Control and aborted records alone are nothing for the handler, but its offset should follow.

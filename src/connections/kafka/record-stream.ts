@@ -18,7 +18,7 @@ export interface RecordStreamOptions {
   readonly partitionsConcurrently?: number;
   /** Default 256 KB, as they lie on the topic: compressed records need more memory. */
   readonly maxBytesPerPartition?: number;
-  /** Per fetch; default 8 MB. */
+  /** Per fetch of all partitions of a broker; default 2 MB. */
   readonly maxBytes?: number;
   /** After how long without heartbeat the group gives our partitions away; default 30,000. */
   readonly sessionTimeoutMs?: number;
@@ -104,7 +104,7 @@ export function createRecordStream(options: RecordStreamOptions): RecordStream {
             askAgainMs: options.askAgainMs ?? ASK_AGAIN_MS,
             limits: {
               maxWaitMs: options.maxWaitMs ?? 50,
-              maxBytes: options.maxBytes ?? 8 * 1024 * 1024,
+              maxBytes: options.maxBytes ?? 2 * 1024 * 1024,
               maxBytesPerPartition: options.maxBytesPerPartition ?? 256 * 1024,
             },
           });

@@ -22,8 +22,16 @@ const listOf = (item: z.ZodString) =>
   );
 
 const secret = (description: string) => noted(text(), description, { secret: 'whole' });
-const optionalSecret = (description: string) =>
-  noted(text().exactOptional(), description, { secret: 'whole' });
+/** It travels in an HTTP header, where a line break of the file that it came from, say, is refused. */
+const bearerToken = (description: string) =>
+  noted(
+    z
+      .string()
+      .regex(/^[\x20-\x7e]+$/, { error: 'must hold printable ASCII characters only, and no line break' })
+      .exactOptional(),
+    description,
+    { secret: 'whole' },
+  );
 const pemFile = (description: string) => noted(text().exactOptional(), description, { file: true });
 
 function tls(of: string) {
@@ -105,7 +113,7 @@ const registry = z.strictObject({
       .exactOptional(),
     'Basic authentication.',
   ),
-  token: optionalSecret('Bearer token, in place of `auth`.'),
+  token: bearerToken('Bearer token, in place of `auth`.'),
   caFile: pemFile('PEM file of the authority to trust; the system’s authorities otherwise.'),
 });
 
@@ -140,7 +148,7 @@ const databricks = z.strictObject({
       example: '/sql/1.0/warehouses/abcdef1234567890',
     },
   ),
-  token: optionalSecret('Personal access token.'),
+  token: bearerToken('Personal access token.'),
   oauth: noted(
     z
       .strictObject({

@@ -41,7 +41,9 @@ function open(options: Partial<DatabricksOptions> = {}): Databricks {
 
 /** It works again, at the second or third attempt too: a busy machine is slow. */
 async function answers(client: Databricks): Promise<void> {
-  await until('the client answers', async () => (await client.query(one)).length === 1, { timeoutMs: 60_000 });
+  await until('the client answers', async () => (await client.query(one)).length === 1, {
+    timeoutMs: 60_000,
+  });
 }
 
 describe('the Databricks client', () => {

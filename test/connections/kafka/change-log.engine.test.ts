@@ -83,7 +83,7 @@ describe('change log on Kafka', () => {
     const { topic, log } = await fresh();
     const writer = log();
     await writer.open();
-    const many = 6000;
+    const many = 25_000;
     await writer.publish({ changes: changes(0, many), rejected: [], position: { v: 1 } });
     await writer.publish({ changes: changes(many, many + 100), rejected: [], position: { v: 2 } });
     const read = await topics.read(topic);

@@ -1,0 +1,2 @@
+export const quietFlags: readonly string[];
+export const serviceFlags: readonly string[];

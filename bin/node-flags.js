@@ -1,0 +1,12 @@
+// How Node is started.
+
+/** kafkajs asks for a timer in the past at every connection (its issue 1751): harmless, and not for the user to see. */
+export const quietFlags = ['--disable-warning=TimeoutNegativeWarning'];
+
+/**
+ * What the service itself may keep is bounded; without a limit Node would put off collecting garbage until
+ * a tenth of the machine's memory is full. NODE_OPTIONS with another limit wins.
+ */
+export const serviceFlags = /max-old-space-size/.test(process.env.NODE_OPTIONS ?? '')
+  ? quietFlags
+  : [...quietFlags, '--max-old-space-size=256', '--max-semi-space-size=16'];
