@@ -104,6 +104,6 @@ export async function untilVisible(
 }
 
 function stackPostgresUrl(): string {
-  return (JSON.parse(readFileSync(join(STACK_DIR, 'stack.json'), 'utf8')) as { postgres: { url: string } }).postgres
-    .url;
+  return (JSON.parse(readFileSync(join(STACK_DIR, 'stack.json'), 'utf8')) as { postgres: { url: string } })
+    .postgres.url;
 }

@@ -64,7 +64,7 @@ export class BugError extends DeltaferryError {
 /** The error and its causes in one line, for logs and dead-letter headers. */
 export function describeError(error: unknown): string {
   const parts: string[] = [];
-  for (let at: unknown = error; at !== undefined && at !== null && parts.length < 5; ) {
+  for (let at: unknown = error; at !== undefined && at !== null && parts.length < 5;) {
     const text = at instanceof Error ? at.message : typeof at === 'string' ? at : JSON.stringify(at);
     if (!parts.includes(text)) parts.push(text);
     at = at instanceof Error ? at.cause : undefined;

@@ -27,6 +27,11 @@ export interface ChangeDecoder {
   decode(value: Uint8Array, key: string): Change;
 }
 
+export interface DecoderOptions {
+  /** Decodes a change also under a key that is not its row's, for people to look at. */
+  readonly anyKey?: boolean;
+}
+
 /** Encodes changes with `changeSchema(mapping)`, registered as `schemaId`. */
 export function createChangeEncoder(mapping: TableMapping, schemaId: number): ChangeEncoder {
   const writer = new AvroWriter();
@@ -80,7 +85,11 @@ export function createChangeEncoder(mapping: TableMapping, schemaId: number): Ch
  * have is null, one that the mapping has not is passed over. Throws a PoisonError UNDECODABLE where that
  * schema is not one of this table's changes.
  */
-export function createChangeDecoder(mapping: TableMapping, writerSchema: object): ChangeDecoder {
+export function createChangeDecoder(
+  mapping: TableMapping,
+  writerSchema: object,
+  { anyKey = false }: DecoderOptions = {},
+): ChangeDecoder {
   const reader = new AvroReader();
   const readBody = changeReader(mapping, readWriterSchema(writerSchema));
   const keyText = keyOf(mapping);
@@ -93,7 +102,7 @@ export function createChangeDecoder(mapping: TableMapping, writerSchema: object)
         const change = readBody(reader, key);
         reader.end();
         const row = rowOf(change);
-        if (row !== null && keyText(row) !== key) throw mismatch(keyText(row));
+        if (!anyKey && row !== null && keyText(row) !== key) throw mismatch(keyText(row));
         return change;
       } catch (error) {
         if (!(error instanceof PoisonError)) throw error;

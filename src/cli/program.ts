@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { configCommand } from './commands/config.ts';
+import { deadLettersCommand } from './commands/dead-letters.ts';
 import { demoCommand } from './commands/demo.ts';
 import { runCommand } from './commands/run.ts';
 import { schemaCommand } from './commands/schema.ts';
@@ -10,7 +11,15 @@ import type { Context, ExitCode } from './context.ts';
 import { helpOf } from './options.ts';
 
 /** In the order in which one needs them. */
-const COMMANDS = [demoCommand, stackCommand, configCommand, schemaCommand, setupCommand, runCommand];
+const COMMANDS = [
+  demoCommand,
+  stackCommand,
+  configCommand,
+  schemaCommand,
+  setupCommand,
+  runCommand,
+  deadLettersCommand,
+];
 
 /** The program without its actions' code: each command loads its own when it runs. */
 export function createProgram(context: Context, exit: (code: ExitCode) => void): Command {

@@ -136,7 +136,10 @@ export class HistoryPartition {
     const { partition, sink, onApplied } = this.#options;
     const expected = this.#stored;
     if (expected === null)
-      throw new BugError({ code: 'OFFSET_UNKNOWN', message: `Partition ${partition} was applied without an offset.` });
+      throw new BugError({
+        code: 'OFFSET_UNKNOWN',
+        message: `Partition ${partition} was applied without an offset.`,
+      });
     const changes = items.map(({ change }) => change);
     const began = performance.now();
     const report = (applied: AppliedBatch | null): void =>

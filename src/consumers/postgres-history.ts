@@ -144,7 +144,11 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
     return (await sink.claim([partition], () => low)).get(partition) ?? low;
   }
 
-  function outOfRange(partition: number, offset: bigint, { low, high }: PartitionRange): OperatorError | null {
+  function outOfRange(
+    partition: number,
+    offset: bigint,
+    { low, high }: PartitionRange,
+  ): OperatorError | null {
     if (offset < low)
       return new OperatorError({
         code: 'OFFSETS_EXPIRED',

@@ -121,7 +121,11 @@ function poisonOr(reading: () => Reading): Reading {
 function poison(code: string, message: string): Reading {
   return {
     kind: 'poison',
-    error: new PoisonError({ code, message, remedy: 'Find what else writes to this topic: only Deltaferry should.' }),
+    error: new PoisonError({
+      code,
+      message,
+      remedy: 'Find what else writes to this topic: only Deltaferry should.',
+    }),
   };
 }
 

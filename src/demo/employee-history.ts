@@ -26,7 +26,11 @@ type CsvRow = Record<(typeof COLUMNS)[number], string>;
  */
 export async function readEmployeeHistory(file: string): Promise<Employee[]> {
   const rows = new Map<number, { from: string; to: string; version: EmployeeVersion }[]>();
-  const reader = createReadStream(file).pipe(parse({ columns: checkHeader(file), info: true, bom: true }));
+  const reader = parse({ columns: checkHeader(file), info: true, bom: true });
+  // A pipe passes no failure on: the process would end by an error that nobody hears.
+  createReadStream(file)
+    .on('error', (error) => reader.destroy(error))
+    .pipe(reader);
   try {
     for await (const { record, info } of reader as AsyncIterable<{
       record: CsvRow;

@@ -66,17 +66,20 @@ export function differences(
   found: readonly HistoryVersion[],
 ): Difference[] {
   const all: Difference[] = [];
-  const left = new Map(found.map((version) => [versionId(version), version]));
+  const left = new Map<string, HistoryVersion>();
+  const twice: HistoryVersion[] = [];
+  for (const version of found) {
+    if (left.has(versionId(version))) twice.push(version);
+    else left.set(versionId(version), version);
+  }
   for (const version of expected) {
     const twin = left.get(versionId(version));
     left.delete(versionId(version));
     if (twin === undefined || describe(twin) !== describe(version))
       all.push({ empId: version.empId, expected: version, found: twin ?? null });
   }
-  for (const version of left.values()) all.push({ empId: version.empId, expected: null, found: version });
-  // Two rows with one start would hide each other above.
-  if (all.length === 0 && found.length !== expected.length)
-    all.push({ empId: found[0]?.empId ?? 0, expected: null, found: found[0] ?? null });
+  for (const version of [...left.values(), ...twice])
+    all.push({ empId: version.empId, expected: null, found: version });
   return all;
 }
 

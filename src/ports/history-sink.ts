@@ -23,7 +23,10 @@ export interface AppliedBatch {
  */
 export interface HistorySink {
   /** Next offset of each of these partitions; a partition never seen before starts at `startAt(partition)` and is recorded. */
-  claim(partitions: readonly number[], startAt: (partition: number) => bigint): Promise<ReadonlyMap<number, bigint>>;
+  claim(
+    partitions: readonly number[],
+    startAt: (partition: number) => bigint,
+  ): Promise<ReadonlyMap<number, bigint>>;
   /**
    * Durable when it resolves. Throws FencedError where the stored offset is not `expected`;
    * PoisonError where a value can never be stored (bisect to find which);

@@ -16,6 +16,8 @@ const COMMANDS = [
   ['schema'],
   ['setup'],
   ['run'],
+  ['dead-letters', 'list'],
+  ['dead-letters', 'show'],
 ];
 
 suite('the command', { concurrency: 2 }, () => {
@@ -30,6 +32,7 @@ suite('the command', { concurrency: 2 }, () => {
         'schema [table] ',
         'setup ',
         'run ',
+        'dead-letters list|show ',
       ])
         assert.match(stdout, new RegExp(`^  ${line.replaceAll(/[[\]|]/g, '\\$&')} +\\S.*$`, 'm'));
       assert.equal(stdout.match(/^ {2}\$ deltaferry /gm)?.length, 3);
@@ -56,6 +59,12 @@ suite('the command', { concurrency: 2 }, () => {
       args: ['config', 'chek'],
       says: /unknown command 'chek'; did you mean check\?\n→ See `deltaferry config --help`/,
     },
+    {
+      args: ['dead-letters', 'show', '12'],
+      says: /"12" is not partition:offset\n→ For instance: deltaferry dead-letters show 0:12/,
+    },
+    { args: ['dead-letters', 'list', 'emploees'], says: /no table emploees .*did you mean employees\?/ },
+    { args: ['dead-letters', 'list', '--limit', 'all'], says: /--limit must be a whole number/ },
     { args: ['stack'], says: /Usage: deltaferry stack/ },
     { args: [], says: /Usage: deltaferry / },
     { args: ['run', '--only', 'delta-fed'], says: /no role "delta-fed"; did you mean delta-feed\?/ },

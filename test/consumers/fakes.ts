@@ -25,7 +25,12 @@ export const UNSTORABLE = 'unstorable';
 const encoder = createChangeEncoder(EMPLOYEES, OWN_SCHEMA);
 const foreignEncoder = createChangeEncoder(EMPLOYEES, UNKNOWN_SCHEMA);
 
-export function change(key: number, position: number, name = `v${position}`, more: Partial<Change> = {}): Change {
+export function change(
+  key: number,
+  position: number,
+  name = `v${position}`,
+  more: Partial<Change> = {},
+): Change {
   return {
     op: 'update',
     key: String(key),
@@ -41,7 +46,15 @@ export function change(key: number, position: number, name = `v${position}`, mor
   };
 }
 
-export type RecordKind = 'good' | 'own' | 'garbage' | 'unknown schema' | 'no key' | 'wrong key' | 'future' | 'unstorable';
+export type RecordKind =
+  | 'good'
+  | 'own'
+  | 'garbage'
+  | 'unknown schema'
+  | 'no key'
+  | 'wrong key'
+  | 'future'
+  | 'unstorable';
 
 /** A record of that kind; `good` and `own` are the only ones that are not dead letters in the end. */
 export function record(kind: RecordKind, key: number, offset: number): StreamRecord {
@@ -55,7 +68,11 @@ export function record(kind: RecordKind, key: number, offset: number): StreamRec
     case 'own':
       return { ...at, key: name, value: bytes({ ...good, origin: 'postgres' }) };
     case 'garbage':
-      return { ...at, key: name, value: Buffer.concat([bytes(good).subarray(0, 5), Buffer.from([0xff, 0xff])]) };
+      return {
+        ...at,
+        key: name,
+        value: Buffer.concat([bytes(good).subarray(0, 5), Buffer.from([0xff, 0xff])]),
+      };
     case 'unknown schema':
       return { ...at, key: name, value: foreignEncoder.encode(good, NOW * 1000) };
     case 'no key':
@@ -71,7 +88,12 @@ export function record(kind: RecordKind, key: number, offset: number): StreamRec
   }
 }
 
-export function batchOf(records: readonly StreamRecord[], from: bigint, next: bigint, partition = 0): StreamBatch {
+export function batchOf(
+  records: readonly StreamRecord[],
+  from: bigint,
+  next: bigint,
+  partition = 0,
+): StreamBatch {
   return { partition, from, next, end: next, records };
 }
 

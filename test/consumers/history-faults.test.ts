@@ -18,7 +18,14 @@ import {
 
 const PARTITIONS = [0, 1] as const;
 const keepAlive = (): Promise<void> => Promise.resolve();
-const poisonKinds: readonly RecordKind[] = ['garbage', 'unknown schema', 'no key', 'wrong key', 'future', 'unstorable'];
+const poisonKinds: readonly RecordKind[] = [
+  'garbage',
+  'unknown schema',
+  'no key',
+  'wrong key',
+  'future',
+  'unstorable',
+];
 
 interface Scenario {
   readonly topic: readonly (readonly StreamRecord[])[];
@@ -84,11 +91,14 @@ const steps: fc.Arbitrary<Step[]> = fc.array(
 function world(scenario: Scenario, nextFault: () => Fault, maxBatchChanges: number) {
   const deadLetters = fakeDeadLetters();
   const acknowledged = (partition: number): Set<bigint> =>
-    new Set(deadLetters.letters.filter((letter) => letter.partition === partition).map(({ offset }) => offset));
+    new Set(
+      deadLetters.letters.filter((letter) => letter.partition === partition).map(({ offset }) => offset),
+    );
   const sink = fakeHistory(({ partition, expected, next }) => {
     const passed = scenario.poison[partition]?.filter((offset) => offset >= expected && offset < next) ?? [];
     const known = acknowledged(partition);
-    for (const offset of passed) assert.ok(known.has(offset), `offset moved past ${offset}, whose letter is not acknowledged`);
+    for (const offset of passed)
+      assert.ok(known.has(offset), `offset moved past ${offset}, whose letter is not acknowledged`);
   });
   const replicas = [0, 1].map(() => {
     const handler = createPostgresHistory({
@@ -121,14 +131,22 @@ async function assign({ handler, at }: Replica, partition: number): Promise<void
   }
 }
 
-async function deliver(replica: Replica, partition: number, records: readonly StreamRecord[], size: number): Promise<void> {
+async function deliver(
+  replica: Replica,
+  partition: number,
+  records: readonly StreamRecord[],
+  size: number,
+): Promise<void> {
   if (!replica.at.has(partition)) await assign(replica, partition);
   const from = replica.at.get(partition);
   if (from === undefined) return;
   const left = records.filter(({ offset }) => offset >= from);
   const fetched = left.slice(0, size);
   const next = left[size]?.offset ?? (records.at(-1)?.offset ?? -1n) + 2n;
-  const outcome: BatchOutcome = await replica.handler.batch(batchOf(fetched, from, next, partition), keepAlive);
+  const outcome: BatchOutcome = await replica.handler.batch(
+    batchOf(fetched, from, next, partition),
+    keepAlive,
+  );
   if (outcome.kind === 'done') replica.at.set(partition, outcome.next);
   if (outcome.kind === 'seek') replica.at.set(partition, outcome.offset);
 }
@@ -136,58 +154,67 @@ async function deliver(replica: Replica, partition: number, records: readonly St
 test('whatever fails, is repeated or changes hands: each change is applied exactly once and in order', async () => {
   const tally = { runs: 0, redelivered: 0, fencedZombies: 0 };
   await fc.assert(
-    fc.asyncProperty(scenarios, faults, steps, fc.integer({ min: 1, max: 8 }), async (scenario, list, plan, cut) => {
-      let at = 0;
-      const { sink, deadLetters, replicas } = world(scenario, () => list[at++] ?? 'none', cut);
-      const owner = [0, 0];
-      const replica = (index: number): Replica => replicas[index] ?? assert.fail();
-      for (const step of plan) {
-        const { partition } = step;
-        const records = scenario.topic[partition] ?? [];
-        const mine = owner[partition] ?? 0;
-        switch (step.kind) {
-          case 'deliver':
-            await deliver(replica(mine), partition, records, step.size);
-            break;
-          case 'rebalance':
-            replica(mine).handler.revoked([partition]);
-            replica(mine).at.delete(partition);
-            owner[partition] = 1 - mine;
-            break;
-          case 'zombie': {
-            const before = sink.applied.get(partition)?.length ?? 0;
-            owner[partition] = 1 - mine;
-            await Promise.all([
-              deliver(replica(mine), partition, records, step.size),
-              deliver(replica(1 - mine), partition, records, step.size),
-            ]);
-            replica(mine).handler.revoked([partition]);
-            replica(mine).at.delete(partition);
-            if ((sink.applied.get(partition)?.length ?? 0) > before) tally.fencedZombies += 1;
-            break;
+    fc.asyncProperty(
+      scenarios,
+      faults,
+      steps,
+      fc.integer({ min: 1, max: 8 }),
+      async (scenario, list, plan, cut) => {
+        let at = 0;
+        const { sink, deadLetters, replicas } = world(scenario, () => list[at++] ?? 'none', cut);
+        const owner = [0, 0];
+        const replica = (index: number): Replica => replicas[index] ?? assert.fail();
+        for (const step of plan) {
+          const { partition } = step;
+          const records = scenario.topic[partition] ?? [];
+          const mine = owner[partition] ?? 0;
+          switch (step.kind) {
+            case 'deliver':
+              await deliver(replica(mine), partition, records, step.size);
+              break;
+            case 'rebalance':
+              replica(mine).handler.revoked([partition]);
+              replica(mine).at.delete(partition);
+              owner[partition] = 1 - mine;
+              break;
+            case 'zombie': {
+              const before = sink.applied.get(partition)?.length ?? 0;
+              owner[partition] = 1 - mine;
+              await Promise.all([
+                deliver(replica(mine), partition, records, step.size),
+                deliver(replica(1 - mine), partition, records, step.size),
+              ]);
+              replica(mine).handler.revoked([partition]);
+              replica(mine).at.delete(partition);
+              if ((sink.applied.get(partition)?.length ?? 0) > before) tally.fencedZombies += 1;
+              break;
+            }
+            default:
+              step satisfies never;
           }
-          default:
-            step satisfies never;
         }
-      }
-      list.length = 0;
-      for (const partition of PARTITIONS) {
-        const records = scenario.topic[partition] ?? [];
-        const end = (records.at(-1)?.offset ?? -1n) + 2n;
-        for (let tries = 0; (sink.offsets.get(partition) ?? 0n) < end; tries++) {
-          assert.ok(tries < 200, 'the partition makes no progress');
-          await deliver(replica(owner[partition] ?? 0), partition, records, 7);
+        list.length = 0;
+        for (const partition of PARTITIONS) {
+          const records = scenario.topic[partition] ?? [];
+          const end = (records.at(-1)?.offset ?? -1n) + 2n;
+          for (let tries = 0; (sink.offsets.get(partition) ?? 0n) < end; tries++) {
+            assert.ok(tries < 200, 'the partition makes no progress');
+            await deliver(replica(owner[partition] ?? 0), partition, records, 7);
+          }
+          const applied = (sink.applied.get(partition) ?? []).map(({ position }) => BigInt(position));
+          assert.deepEqual(applied, scenario.expected[partition]);
+          const letters = deadLetters.letters.filter((letter) => letter.partition === partition);
+          assert.deepEqual(new Set(letters.map(({ offset }) => offset)), new Set(scenario.poison[partition]));
+          if (letters.length > (scenario.poison[partition]?.length ?? 0)) tally.redelivered += 1;
         }
-        const applied = (sink.applied.get(partition) ?? []).map(({ position }) => BigInt(position));
-        assert.deepEqual(applied, scenario.expected[partition]);
-        const letters = deadLetters.letters.filter((letter) => letter.partition === partition);
-        assert.deepEqual(new Set(letters.map(({ offset }) => offset)), new Set(scenario.poison[partition]));
-        if (letters.length > (scenario.poison[partition]?.length ?? 0)) tally.redelivered += 1;
-      }
-      tally.runs += 1;
-    }),
+        tally.runs += 1;
+      },
+    ),
     { numRuns: 1500 },
   );
   // The test is only worth something if such things happened.
-  assert.ok(tally.redelivered > tally.runs / 50 && tally.fencedZombies > tally.runs / 50, JSON.stringify(tally));
+  assert.ok(
+    tally.redelivered > tally.runs / 50 && tally.fencedZombies > tally.runs / 50,
+    JSON.stringify(tally),
+  );
 });

@@ -56,8 +56,14 @@ test('changes are applied in order and the offset moves with them', async () => 
   const outcome = await handler.batch(batchOf(records, 0n, 4n), keepAlive);
   assert.deepEqual(outcome, { kind: 'done', next: 4n });
   assert.deepEqual(positions(sink), [0, 1, 2]);
-  assert.deepEqual(moves.map(({ expected, next }) => [expected, next]), [[0n, 4n]]);
-  assert.deepEqual(states.map(({ kind }) => kind), ['running']);
+  assert.deepEqual(
+    moves.map(({ expected, next }) => [expected, next]),
+    [[0n, 4n]],
+  );
+  assert.deepEqual(
+    states.map(({ kind }) => kind),
+    ['running'],
+  );
   assert.equal(applied[0]?.latenciesMs[2], 1_000_000 - 2);
 });
 
@@ -111,7 +117,7 @@ test('the offset does not pass a dead letter that was not acknowledged', async (
   assert.equal(states.at(-1)?.kind, 'retrying');
   refuse = false;
   assert.deepEqual(await handler.batch(batch, keepAlive), { kind: 'done', next: 3n });
-  assert.deepEqual(letters.letters.map(({ offset }) => offset).sort(), [1n, 2n]);
+  assert.deepEqual(new Set(letters.letters.map(({ offset }) => offset)), new Set([1n, 2n]));
   assert.deepEqual(positions(sink), [0]);
 });
 
@@ -129,8 +135,14 @@ test('control records alone cost no transaction, and the next batch still fits',
   await handler.assigned(wholeTopic);
   assert.deepEqual(await handler.batch(batchOf([], 0n, 3n), keepAlive), { kind: 'done', next: 3n });
   assert.equal(moves.length, 0);
-  assert.deepEqual(await handler.batch(batchOf([record('good', 1, 3)], 3n, 4n), keepAlive), { kind: 'done', next: 4n });
-  assert.deepEqual(moves.map(({ expected, next }) => [expected, next]), [[0n, 4n]]);
+  assert.deepEqual(await handler.batch(batchOf([record('good', 1, 3)], 3n, 4n), keepAlive), {
+    kind: 'done',
+    next: 4n,
+  });
+  assert.deepEqual(
+    moves.map(({ expected, next }) => [expected, next]),
+    [[0n, 4n]],
+  );
   assert.equal(sink.offsets.get(0), 4n);
 });
 
@@ -139,7 +151,14 @@ test('a large fetch is cut into transactions of bounded size', async () => {
   await handler.assigned(wholeTopic);
   const records = Array.from({ length: 10 }, (_, offset) => record('good', offset, offset));
   await handler.batch(batchOf(records, 0n, 11n), keepAlive);
-  assert.deepEqual(moves.map(({ changes, next }) => [changes.length, next]), [[4, 4n], [4, 8n], [2, 11n]]);
+  assert.deepEqual(
+    moves.map(({ changes, next }) => [changes.length, next]),
+    [
+      [4, 4n],
+      [4, 8n],
+      [2, 11n],
+    ],
+  );
   const bySize = setup({ maxBatchBytes: 1 });
   await bySize.handler.assigned(wholeTopic);
   await bySize.handler.batch(batchOf(records, 0n, 10n), keepAlive);
@@ -154,8 +173,14 @@ test('a lost answer is recognised: nothing is applied twice, and it still counts
   assert.equal(outcome.kind, 'pause');
   assert.deepEqual(await handler.batch(batch, keepAlive), { kind: 'done', next: 2n });
   assert.deepEqual(positions(sink), [0, 1]);
-  assert.deepEqual(applied.map(({ changes }) => changes.length), [2]);
-  assert.deepEqual(states.map(({ kind }) => kind), ['running', 'retrying', 'running']);
+  assert.deepEqual(
+    applied.map(({ changes }) => changes.length),
+    [2],
+  );
+  assert.deepEqual(
+    states.map(({ kind }) => kind),
+    ['running', 'retrying', 'running'],
+  );
 });
 
 test('a transient failure is retried with growing waits and never dead-lettered', async () => {
@@ -163,7 +188,11 @@ test('a transient failure is retried with growing waits and never dead-lettered'
   await handler.assigned(wholeTopic);
   const batch = batchOf([record('good', 1, 0)], 0n, 1n);
   const waits: number[] = [];
-  for (let outcome = await handler.batch(batch, keepAlive); outcome.kind === 'pause'; outcome = await handler.batch(batch, keepAlive))
+  for (
+    let outcome = await handler.batch(batch, keepAlive);
+    outcome.kind === 'pause';
+    outcome = await handler.batch(batch, keepAlive)
+  )
     waits.push(outcome.ms);
   assert.deepEqual(waits, [200, 350, 575]);
   assert.deepEqual([deadLetters.letters.length, positions(sink)], [0, [0]]);
@@ -213,16 +242,38 @@ test('another owner is noticed: the batch is dropped and reading goes on where t
   assert.deepEqual(positions(sink), []);
 });
 
+test('what another owner applied is not counted as ours, though it ends at the same offset', async () => {
+  const { handler, sink, applied } = setup();
+  await handler.assigned(wholeTopic);
+  await sink.apply({ partition: 0, expected: 0n, next: 1n, changes: [] });
+  const batch = batchOf([record('good', 1, 0)], 0n, 1n);
+  assert.deepEqual(await handler.batch(batch, keepAlive), { kind: 'seek', offset: 1n });
+  assert.equal(applied.length, 0);
+});
+
 test('a gap is never jumped', async () => {
   const { handler } = setup();
   await handler.assigned(wholeTopic);
-  assert.deepEqual(await handler.batch(batchOf([record('good', 1, 5)], 5n, 6n), keepAlive), { kind: 'seek', offset: 0n });
+  assert.deepEqual(await handler.batch(batchOf([record('good', 1, 5)], 5n, 6n), keepAlive), {
+    kind: 'seek',
+    offset: 0n,
+  });
 });
 
 describe('an offset that the topic does not have stops the partition, it is never reset', () => {
   const cases = [
-    { name: 'retention passed it', range: { low: 10n, high: 20n }, code: 'OFFSETS_EXPIRED', remedy: /backfill/ },
-    { name: 'the topic was created anew', range: { low: 0n, high: 2n }, code: 'OFFSETS_BEYOND_END', remedy: /Restore/ },
+    {
+      name: 'retention passed it',
+      range: { low: 10n, high: 20n },
+      code: 'OFFSETS_EXPIRED',
+      remedy: /backfill/,
+    },
+    {
+      name: 'the topic was created anew',
+      range: { low: 0n, high: 2n },
+      code: 'OFFSETS_BEYOND_END',
+      remedy: /Restore/,
+    },
   ];
   for (const { name, range, code, remedy } of cases)
     test(name, async () => {
@@ -243,7 +294,10 @@ test('a new group starts where the topic begins', async () => {
 });
 
 test('a sink that does not answer at assignment is asked again soon', async () => {
-  const broken = { ...fakeHistory(), claim: () => Promise.reject(new TransientError({ code: 'X', message: 'down' })) };
+  const broken = {
+    ...fakeHistory(),
+    claim: () => Promise.reject(new TransientError({ code: 'X', message: 'down' })),
+  };
   const { handler, states } = setup({ sink: broken });
   await assert.rejects(handler.assigned(wholeTopic), TransientError);
   assert.equal(states.at(-1)?.kind, 'retrying');

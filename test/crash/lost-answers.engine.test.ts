@@ -297,10 +297,14 @@ describe('connections that are slow, refuse or hang', { concurrency: true }, () 
     const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
     const worker = later(
       startWorker([
-        ...['--config', site.configFile],
-        ...['--set', `postgres.url=${through(postgres, config.postgres.url)}`],
-        ...['--set', `registry.url=${through(registry, config.registry.url)}`],
-        ...['--set', `databricks.port=${databricks.port}`],
+        '--config',
+        site.configFile,
+        '--set',
+        `postgres.url=${through(postgres, config.postgres.url)}`,
+        '--set',
+        `registry.url=${through(registry, config.registry.url)}`,
+        '--set',
+        `databricks.port=${databricks.port}`,
       ]),
       (made) => made.kill(),
     );
@@ -348,8 +352,12 @@ describe('connections that are slow, refuse or hang', { concurrency: true }, () 
     const publisher = later(await site.openPublisher(), (made) => made.close());
     const worker = later(
       startWorker([
-        ...['--config', site.configFile, '--only', 'postgres-history'],
-        ...['--set', `postgres.url=${through(proxy, site.config.postgres.url)}`],
+        '--config',
+        site.configFile,
+        '--only',
+        'postgres-history',
+        '--set',
+        `postgres.url=${through(proxy, site.config.postgres.url)}`,
       ]),
       (made) => made.kill(),
     );

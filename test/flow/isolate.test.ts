@@ -6,7 +6,9 @@ import { isolate } from '../../src/flow/isolate.ts';
 class Bad extends Error {}
 
 /** What was done and what was set aside, in order. */
-async function run(items: readonly boolean[]): Promise<{ done: number[]; aside: number[]; attempts: number }> {
+async function run(
+  items: readonly boolean[],
+): Promise<{ done: number[]; aside: number[]; attempts: number }> {
   const done: number[] = [];
   const aside: number[] = [];
   let attempts = 0;
@@ -29,8 +31,14 @@ test('every good item is done once and in order, every bad one is set aside', as
   await fc.assert(
     fc.asyncProperty(fc.array(fc.boolean(), { maxLength: 60 }), async (items) => {
       const { done, aside } = await run(items);
-      assert.deepEqual(done, items.flatMap((good, at) => (good ? [at] : [])));
-      assert.deepEqual(aside, items.flatMap((good, at) => (good ? [] : [at])));
+      assert.deepEqual(
+        done,
+        items.flatMap((good, at) => (good ? [at] : [])),
+      );
+      assert.deepEqual(
+        aside,
+        items.flatMap((good, at) => (good ? [] : [at])),
+      );
     }),
   );
 });

@@ -51,7 +51,12 @@ async function run(options: Options, context: Context): Promise<void> {
     import('../../service/run.ts'),
   ]);
   const roles = await rolesOf(options.only, ROLES);
-  await runService({ config, roles, logger: createLogger({ ...config.log, clean: scrubber(config) }), signal: context.interruptible() });
+  await runService({
+    config,
+    roles,
+    logger: createLogger({ ...config.log, clean: scrubber(config) }),
+    signal: context.interruptible(),
+  });
   if (options.json === true) printJson(context, { stopped: true, roles });
 }
 

@@ -1,8 +1,8 @@
 import { mkdir, readFile, writeFile } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
-import { UsageError } from '../../errors.ts';
 import { printJson, printLine, type AddCommand, type Context } from '../context.ts';
 import { loadOptions, shared, type SharedOptions } from '../options.ts';
+import { tablesNamed } from '../tables.ts';
 
 interface Options extends SharedOptions {
   readonly write?: boolean;
@@ -30,13 +30,7 @@ async function schema(only: string | undefined, options: Options, context: Conte
     import('../../change/avro-schema.ts'),
   ]);
   const tables = await loadSection('tables', loadOptions(options, context));
-  const chosen = only === undefined ? tables : tables.filter(({ name }) => name === only);
-  if (chosen.length === 0)
-    throw await unknownTable(
-      only!,
-      tables.map(({ name }) => name),
-    );
-
+  const chosen = await tablesNamed(only, tables);
   const schemas = chosen.map((table) => [`${table.topic}-value`, changeSchema(mappingOf(table))] as const);
   if (options.write !== true) {
     const whole = only !== undefined && options.json !== true ? schemas[0]![1] : Object.fromEntries(schemas);
@@ -61,16 +55,4 @@ async function writeIfNew(file: string, text: string): Promise<'unchanged' | 'ch
   if (before === text) return 'unchanged';
   await writeFile(file, text);
   return before === undefined ? 'new' : 'changed';
-}
-
-async function unknownTable(name: string, known: readonly string[]): Promise<UsageError> {
-  const [{ nearest }, { didYouMean }] = await Promise.all([
-    import('../../service/config/nearest.ts'),
-    import('../../service/config/rules.ts'),
-  ]);
-  return new UsageError({
-    code: 'TABLE_UNKNOWN',
-    message: `there is no table ${name} in the configuration${didYouMean(nearest(name, known))}`,
-    remedy: `Name one of: ${known.join(', ')}.`,
-  });
 }

@@ -19,8 +19,12 @@ export function commitMark({ operation, operationParameters, userMetadata }: His
 
 function predicateOf(parameters: unknown): string {
   if (typeof parameters === 'string') return parameters;
-  if (parameters instanceof Map) return String(parameters.get('predicate') ?? '');
+  if (parameters instanceof Map) return textOf(parameters.get('predicate'));
   if (typeof parameters === 'object' && parameters !== null && 'predicate' in parameters)
-    return String(parameters.predicate ?? '');
+    return textOf(parameters.predicate);
   return '';
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
 }

@@ -25,7 +25,7 @@ export function createDeltaTables(client: Databricks) {
         });
       try {
         const detail = await query('DESCRIBE DETAIL');
-        const format = String(detail[0]?.['format'] ?? '').toLowerCase();
+        const format = textOf(detail[0]?.['format']).toLowerCase();
         const columns = columnsOf(await query('DESCRIBE TABLE'));
         return { format, columns, properties: propertiesOf(await query('SHOW TBLPROPERTIES')) };
       } catch (error) {
@@ -49,4 +49,8 @@ function columnsOf(rows: Rows): DeltaTableFacts['columns'] {
 
 function propertiesOf(rows: Rows): DeltaTableFacts['properties'] {
   return Object.fromEntries(rows.map((row) => [String(row['key']), String(row['value'])]));
+}
+
+function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
 }

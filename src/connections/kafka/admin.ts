@@ -63,7 +63,9 @@ export function topicsAdmin(kafka: Kafka): TopicsAdmin {
       return new Map(
         metadata.map(({ name, partitions }) => {
           const entries = resources.find((each) => each.resourceName === name)?.configEntries ?? [];
-          const config = Object.fromEntries(entries.map(({ configName, configValue }) => [configName, configValue]));
+          const config = Object.fromEntries(
+            entries.map(({ configName, configValue }) => [configName, configValue]),
+          );
           const replication = partitions[0]?.replicas.length ?? 0;
           return [name, { partitions: partitions.length, replication, config }];
         }),
@@ -114,7 +116,10 @@ export function topicsAdmin(kafka: Kafka): TopicsAdmin {
           throw translateKafka(error, { doing: 'waiting for the new topic', topic });
       }
       if (Date.now() > deadline)
-        throw new TransientError({ code: 'KAFKA_NO_LEADER', message: `The new topic ${topic} has no leaders yet.` });
+        throw new TransientError({
+          code: 'KAFKA_NO_LEADER',
+          message: `The new topic ${topic} has no leaders yet.`,
+        });
       await sleep(50, never);
     }
   }

@@ -100,11 +100,17 @@ export function createAssignment(options: AssignmentOptions): Assignment {
     const offset = (answers: typeof low, partition: number): bigint => {
       const found = answers[0]?.partitions.find((each) => each.partition === partition);
       if (found === undefined)
-        throw new BugError({ code: 'KAFKA_WATERMARKS', message: `Kafka gave no offset of ${topic} ${partition}.` });
+        throw new BugError({
+          code: 'KAFKA_WATERMARKS',
+          message: `Kafka gave no offset of ${topic} ${partition}.`,
+        });
       return BigInt(found.offset);
     };
     return new Map(
-      partitions.map((partition) => [partition, { low: offset(low, partition), high: offset(high, partition) }]),
+      partitions.map((partition) => [
+        partition,
+        { low: offset(low, partition), high: offset(high, partition) },
+      ]),
     );
   }
 
@@ -157,7 +163,9 @@ export function createAssignment(options: AssignmentOptions): Assignment {
   return {
     update,
     done: () =>
-      new Map([...flows.values()].flatMap(({ partition, done }) => (done === null ? [] : [[partition, done]]))),
+      new Map(
+        [...flows.values()].flatMap(({ partition, done }) => (done === null ? [] : [[partition, done]])),
+      ),
     idle: async () => {
       await Promise.all([...inHand.values(), ...asking]);
     },

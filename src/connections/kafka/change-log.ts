@@ -81,7 +81,11 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
       return position;
     } catch (error) {
       await disconnect(opened);
-      throw translateKafka(error, { doing: 'opening the change log', topic: positionsTopic, transactionalId });
+      throw translateKafka(error, {
+        doing: 'opening the change log',
+        topic: positionsTopic,
+        transactionalId,
+      });
     }
   }
 
@@ -139,7 +143,10 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
   async function publish(batch: PublishBatch): Promise<void> {
     const current = producer;
     if (current === undefined)
-      throw new TransientError({ code: 'CHANGE_LOG_CLOSED', message: `The change log of ${owner} is not open.` });
+      throw new TransientError({
+        code: 'CHANGE_LOG_CLOSED',
+        message: `The change log of ${owner} is not open.`,
+      });
     let transaction: Transaction | undefined;
     try {
       transaction = await current.transaction();

@@ -1,6 +1,7 @@
 import kafkajs, { type Kafka, type KafkaConfig, type LogEntry, type SASLOptions } from 'kafkajs';
 import { registerCodecs } from './codecs.ts';
 import { mendRequestQueue } from './kafkajs-mends.ts';
+import { openSocket } from './sockets.ts';
 
 export interface KafkaOptions {
   /** `host:port` of one broker or more. */
@@ -54,6 +55,7 @@ export function openKafka(options: KafkaOptions): Kafka {
   const config: KafkaConfig = {
     brokers: [...options.brokers],
     clientId: options.clientId,
+    socketFactory: openSocket,
     connectionTimeout: 5000,
     authenticationTimeout: 10_000,
     requestTimeout: options.requestTimeoutMs ?? 20_000,

@@ -29,7 +29,9 @@ export function consumerWithCluster(
 
 /** Connections for a piece of work outside any consumer group; closed when it ends. */
 export async function withCluster<T>(kafka: Kafka, work: (cluster: Cluster) => Promise<T>): Promise<T> {
-  const { consumer, cluster } = consumerWithCluster(kafka, { groupId: `deltaferry-no-group-${randomUUID()}` });
+  const { consumer, cluster } = consumerWithCluster(kafka, {
+    groupId: `deltaferry-no-group-${randomUUID()}`,
+  });
   try {
     await cluster.connect();
     return await work(cluster);

@@ -47,7 +47,8 @@ const AUTHENTICATION: Rule = {
 const TLS: Rule = {
   code: 'KAFKA_TLS',
   verdict: operator,
-  remedy: () => 'Check kafka.tls (ca, cert, key) in the configuration and the name in the broker certificate.',
+  remedy: () =>
+    'Check kafka.tls (ca, cert, key) in the configuration and the name in the broker certificate.',
 };
 const FENCED: Rule = { code: 'KAFKA_FENCED', verdict: fenced };
 const UNSUPPORTED: Rule = {

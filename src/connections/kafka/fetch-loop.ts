@@ -64,7 +64,9 @@ export function startFetchLoop(options: FetchLoopOptions): FetchLoop {
   }
 
   async function fetchFrom(leader: string, flows: readonly PartitionFlow[]): Promise<void> {
-    const wanted = new Map(flows.flatMap((flow) => (flow.wants === null ? [] : [[flow.partition, flow.wants]])));
+    const wanted = new Map(
+      flows.flatMap((flow) => (flow.wants === null ? [] : [[flow.partition, flow.wants]])),
+    );
     const stretch = Math.max(...flows.map((flow) => flow.stretch));
     try {
       const fetched = await fetchCommitted(cluster, leader, topic, wanted, {
@@ -73,7 +75,8 @@ export function startFetchLoop(options: FetchLoopOptions): FetchLoop {
         maxBytesPerPartition: limits.maxBytesPerPartition * stretch,
       });
       const nothing = fetched.every(({ from, next }) => from === next);
-      for (const part of fetched) flows.find(({ partition }) => partition === part.partition)?.deliver(part, nothing);
+      for (const part of fetched)
+        flows.find(({ partition }) => partition === part.partition)?.deliver(part, nothing);
       waits.reset();
       if (failing) options.onTrouble(null);
       failing = false;

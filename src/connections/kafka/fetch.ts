@@ -40,6 +40,7 @@ export interface RawMessage {
   readonly timestamp: string;
   readonly key: Buffer | null;
   readonly value: Buffer | null;
+  readonly headers?: Readonly<Record<string, Buffer | readonly Buffer[] | undefined>>;
   readonly isControlRecord?: boolean;
   /** Absent in the message format before Kafka 0.11. */
   readonly batchContext?: {
@@ -60,6 +61,18 @@ export async function fetchCommitted(
   wanted: ReadonlyMap<number, bigint>,
   limits: FetchLimits,
 ): Promise<PartitionFetch[]> {
+  const parts = await fetchRaw(cluster, nodeId, topic, wanted, limits);
+  return parts.map((raw) => committedPart(raw, wanted.get(raw.partition) ?? 0n));
+}
+
+/** The same fetch as the broker answers it: with headers, and with what aborted transactions wrote. */
+export async function fetchRaw(
+  cluster: Cluster,
+  nodeId: string,
+  topic: string,
+  wanted: ReadonlyMap<number, bigint>,
+  limits: FetchLimits,
+): Promise<readonly RawPartition[]> {
   const broker = await cluster.findBroker({ nodeId });
   const answer = (await broker.fetch({
     isolationLevel: READ_COMMITTED,
@@ -78,9 +91,7 @@ export async function fetchCommitted(
     ],
     rackId: '',
   })) as RawAnswer;
-  return answer.responses
-    .flatMap(({ partitions }) => partitions)
-    .map((raw) => committedPart(raw, wanted.get(raw.partition) ?? 0n));
+  return answer.responses.flatMap(({ partitions }) => partitions);
 }
 
 const ABORT_MARKER = Buffer.from([0, 0, 0, 0]);
@@ -98,12 +109,17 @@ export function committedPart(raw: RawPartition, from: bigint): PartitionFetch {
   const records: StreamRecord[] = [];
   for (const message of raw.messages) {
     const offset = BigInt(message.offset);
-    for (let entry = aborted[nextAborted]; entry !== undefined && entry.first <= offset; entry = aborted[++nextAborted])
+    for (
+      let entry = aborted[nextAborted];
+      entry !== undefined && entry.first <= offset;
+      entry = aborted[++nextAborted]
+    )
       open.add(entry.producerId);
     const context = message.batchContext;
     if (message.isControlRecord === true) {
       // A transaction of the same producer that follows may have been committed.
-      if (message.key?.equals(ABORT_MARKER) === true && context !== undefined) open.delete(context.producerId);
+      if (message.key?.equals(ABORT_MARKER) === true && context !== undefined)
+        open.delete(context.producerId);
       continue;
     }
     if (context?.inTransaction === true && open.has(context.producerId)) continue;

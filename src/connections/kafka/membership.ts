@@ -75,7 +75,11 @@ export async function joinGroup(options: MembershipOptions): Promise<Membership>
   try {
     await consumer.connect();
     await consumer.subscribe({ topics: [topic], fromBeginning: true });
-    await consumer.run({ autoCommit: false, eachBatchAutoResolve: false, eachBatch: () => Promise.resolve() });
+    await consumer.run({
+      autoCommit: false,
+      eachBatchAutoResolve: false,
+      eachBatch: () => Promise.resolve(),
+    });
   } catch (error) {
     await leave();
     throw translateKafka(error, where);

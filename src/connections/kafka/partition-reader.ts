@@ -45,6 +45,8 @@ export async function scanPartition(cluster: Cluster, scan: PartitionScan): Prom
 }
 
 async function beginning(cluster: Cluster, topic: string, partition: number): Promise<bigint> {
-  const [offsets] = await cluster.fetchTopicsOffset([{ topic, partitions: [{ partition }], fromBeginning: true }]);
+  const [offsets] = await cluster.fetchTopicsOffset([
+    { topic, partitions: [{ partition }], fromBeginning: true },
+  ]);
   return BigInt(offsets?.partitions[0]?.offset ?? '0');
 }

@@ -83,7 +83,7 @@ function openSession(
   const broken = new AbortController();
   client.on('error', (error) => broken.abort(error));
   client.on('end', () => broken.abort(new Error('Connection terminated')));
-  const close = (): void => void socketOf(client).destroy();
+  const close = (): void => socketOf(client).destroy();
   return {
     client,
     broken: broken.signal,

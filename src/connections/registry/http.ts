@@ -48,14 +48,19 @@ const MEDIA_TYPE = 'application/vnd.schemaregistry.v1+json';
 export function openRegistryHttp(options: RegistryOptions): RegistryHttp {
   const base = new URL(options.url.endsWith('/') ? options.url : `${options.url}/`);
   const secure = base.protocol === 'https:';
-  const agent = secure ? new HttpsAgent({ keepAlive: true, ...options.tls }) : new HttpAgent({ keepAlive: true });
+  const agent = secure
+    ? new HttpsAgent({ keepAlive: true, ...options.tls })
+    : new HttpAgent({ keepAlive: true });
   const where = `the schema registry at ${base.origin}${base.pathname.replace(/\/$/, '')}`;
 
   async function call({ method, path, body, expected = [] }: RegistryCall): Promise<RegistryAnswer> {
     const text = body === undefined ? null : JSON.stringify(body);
     const { status, answer } = await exchange(method, new URL(path, base), text);
     if (status >= 500 || status === 429 || status === 408)
-      throw new TransientError({ code: 'REGISTRY_UNAVAILABLE', message: `${where} answered ${status} to ${path}.` });
+      throw new TransientError({
+        code: 'REGISTRY_UNAVAILABLE',
+        message: `${where} answered ${status} to ${path}.`,
+      });
     if (status === 401 || status === 403)
       throw new OperatorError({
         code: 'REGISTRY_DENIED',
@@ -64,8 +69,7 @@ export function openRegistryHttp(options: RegistryOptions): RegistryHttp {
       });
     const parsed = parse(answer);
     if (parsed === undefined || (status >= 300 && status < 400)) throw notARegistry(where, path, status);
-    const code = (parsed as { error_code?: unknown } | null)?.error_code;
-    const errorCode = typeof code === 'number' ? code : null;
+    const errorCode = errorCodeOf(parsed);
     if (status >= 400 && !expected.includes(status))
       throw new OperatorError({
         code: 'REGISTRY_REFUSED',
@@ -75,7 +79,11 @@ export function openRegistryHttp(options: RegistryOptions): RegistryHttp {
     return { status, errorCode, body: parsed };
   }
 
-  function exchange(method: string, url: URL, text: string | null): Promise<{ status: number; answer: string }> {
+  function exchange(
+    method: string,
+    url: URL,
+    text: string | null,
+  ): Promise<{ status: number; answer: string }> {
     return new Promise((resolve, reject) => {
       const failed = (error: Error): void => reject(unreachable(where, error));
       const request = (secure ? httpsRequest : httpRequest)(
@@ -87,7 +95,9 @@ export function openRegistryHttp(options: RegistryOptions): RegistryHttp {
           headers: {
             accept: `${MEDIA_TYPE}, application/json`,
             ...authorization(options.auth),
-            ...(text === null ? {} : { 'content-type': MEDIA_TYPE, 'content-length': Buffer.byteLength(text) }),
+            ...(text === null
+              ? {}
+              : { 'content-type': MEDIA_TYPE, 'content-length': Buffer.byteLength(text) }),
           },
         },
         (response) => {
@@ -132,7 +142,9 @@ function unreachable(where: string, error: Error): Error {
   const late = error.name === 'TimeoutError' || error.name === 'AbortError';
   return new TransientError({
     code: 'REGISTRY_UNREACHABLE',
-    message: late ? `${where} did not answer in time.` : `${where} cannot be reached: ${error.message || code}`,
+    message: late
+      ? `${where} did not answer in time.`
+      : `${where} cannot be reached: ${error.message || code}`,
     cause: error,
   });
 }
@@ -151,6 +163,11 @@ function parse(text: string): unknown {
   } catch {
     return undefined;
   }
+}
+
+function errorCodeOf(body: unknown): number | null {
+  const { error_code: code } = (body ?? {}) as { error_code?: unknown };
+  return typeof code === 'number' ? code : null;
 }
 
 function messageOf(body: unknown): string {

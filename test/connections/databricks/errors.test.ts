@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { translateDatabricks } from '../../../src/connections/databricks/errors.ts';
-import { describeError, FencedError, type DeltaferryError } from '../../../src/errors.ts';
+import { describeError, FencedError } from '../../../src/errors.ts';
 import { SchemaChangedError } from '../../../src/ports/delta-source.ts';
 
 const where = { doing: 'reading changes', table: 'hr.employees', mapping: 'employees' };
@@ -174,7 +174,7 @@ describe('Databricks errors', () => {
   it('no plan, no value and no statement gets into a log line, the stack included', () => {
     const { thrown } = statement('TABLE_OR_VIEW_NOT_FOUND', '42P01', '', '');
     const error = translateDatabricks(thrown, where);
-    const cause = (error as DeltaferryError).cause as Error;
+    const cause = error.cause as Error;
     for (const text of [describeError(error), error.stack ?? '', cause.message, cause.stack ?? ''])
       assert.doesNotMatch(text, /12345\.67/);
   });

@@ -90,8 +90,12 @@ describe('change log on Kafka', () => {
     assert.deepEqual(numbers(texts(read)), range(many + 100));
     for (const [partition, records] of read) {
       const positions = records.map(({ value }) => Number(Buffer.from(value ?? []).toString()));
-      assert.deepEqual(positions, positions.toSorted((a, b) => a - b));
-      for (const { key } of records) assert.equal(partitionOf(key ?? new Uint8Array(), PARTITIONS), partition);
+      assert.deepEqual(
+        positions,
+        positions.toSorted((a, b) => a - b),
+      );
+      for (const { key } of records)
+        assert.equal(partitionOf(key ?? new Uint8Array(), PARTITIONS), partition);
     }
   });
 
@@ -119,7 +123,10 @@ describe('change log on Kafka', () => {
     });
     await writer.publish({ changes: changes(0, 2), rejected: range(450).map(rejected), position: { v: 1 } });
     const letters = texts(await topics.read(deadLetterTopic));
-    assert.deepEqual(letters, range(450).map((n) => `{"n":${n}}`));
+    assert.deepEqual(
+      letters,
+      range(450).map((n) => `{"n":${n}}`),
+    );
   });
 
   it('fences the former owner: nothing of it becomes visible', async () => {
@@ -157,14 +164,19 @@ describe('change log on Kafka', () => {
 
   it('refuses to write a record that the topic does not take, and goes on after it', async () => {
     const { topic, log } = await fresh({ 'max.message.bytes': '2000' });
-    const writer = log({ compression: 'none', encode: ({ position }) => Buffer.alloc(position === 7 ? 5000 : 10, 'x') });
+    const writer = log({
+      compression: 'none',
+      encode: ({ position }) => Buffer.alloc(position === 7 ? 5000 : 10, 'x'),
+    });
     await writer.open();
     await assert.rejects(
       writer.publish({ changes: [change(1), change(7)], rejected: [], position: { v: 7 } }),
       (error) => {
         assert.ok(error instanceof OperatorError);
         assert.equal(error.code, 'KAFKA_RECORD_TOO_LARGE');
-        assert.ok(`${error.message} ${error.remedy}`.includes(topic) && error.remedy?.includes('max.message.bytes'));
+        assert.ok(
+          `${error.message} ${error.remedy}`.includes(topic) && error.remedy?.includes('max.message.bytes'),
+        );
         return true;
       },
     );
@@ -233,7 +245,11 @@ describe('change log on Kafka', () => {
         for (let commit = 1; next < 5000; commit++) {
           if (commit === 2) proxy.cut(...cuts);
           try {
-            await writer.publish({ changes: changes(next, next + 2500), rejected: [], position: { next: next + 2500 } });
+            await writer.publish({
+              changes: changes(next, next + 2500),
+              rejected: [],
+              position: { next: next + 2500 },
+            });
             next += 2500;
           } catch {
             // As the contract says: open again and go on from the position it returns.

@@ -14,7 +14,8 @@ function recorder(): { lines: string[]; logger: KafkaLogger } {
 test('refused requests and the wait for the transaction before are quieted, nothing else', () => {
   const { lines, logger } = recorder();
   const log = openKafka({ brokers: ['127.0.0.1:1'], clientId: 'c', logger }).logger();
-  const waiting = 'The producer attempted to update a transaction while another concurrent operation on the same transaction was ongoing';
+  const waiting =
+    'The producer attempted to update a transaction while another concurrent operation on the same transaction was ongoing';
   log.error('Response AddPartitionsToTxn(key: 24, version: 1)', { error: waiting });
   log.error(`Failed to send messages: ${waiting}`);
   log.error('Response EndTxn(key: 26, version: 1)', { error: 'The coordinator is not available' });

@@ -16,7 +16,13 @@ describe('dead letters on Kafka', () => {
   it('keeps key and value as they were and says why, with a null key and a null value too', async () => {
     const topic = await topics.topic('letters', 1);
     const letters = createDeadLetters({ kafka: topics.kafka, topic });
-    const about = { errorCode: 'UNDECODABLE', errorMessage: 'not Avro: é', topic: 'changes', partition: 3, firstSeen: 7 };
+    const about = {
+      errorCode: 'UNDECODABLE',
+      errorMessage: 'not Avro: é',
+      topic: 'changes',
+      partition: 3,
+      firstSeen: 7,
+    };
     await letters.send([
       { ...about, key: Buffer.from('k'), value: new Uint8Array([0, 1, 255]), offset: 2n ** 53n + 1n },
       { ...about, key: null, value: null, offset: 5n },
@@ -50,7 +56,16 @@ describe('dead letters on Kafka', () => {
 
   it('says which topic is missing, and works once it is there', async () => {
     const letters = createDeadLetters({ kafka: topics.kafka, topic: `${topics.prefix}-later` });
-    const letter = { key: null, value: null, errorCode: 'X', errorMessage: '', topic: 't', partition: 0, offset: 0n, firstSeen: 0 };
+    const letter = {
+      key: null,
+      value: null,
+      errorCode: 'X',
+      errorMessage: '',
+      topic: 't',
+      partition: 0,
+      offset: 0n,
+      firstSeen: 0,
+    };
     await assert.rejects(letters.send([letter]), (error) => {
       assert.ok(error instanceof OperatorError && error.code === 'KAFKA_TOPIC_MISSING');
       assert.ok(error.message.includes(`${topics.prefix}-later`));
@@ -75,7 +90,10 @@ describe('topics as setup sees them', () => {
   });
 
   it('describes those that exist and leaves out the others', async () => {
-    const topic = await topics.topic('described', 3, { 'retention.ms': '12345', 'cleanup.policy': 'compact' });
+    const topic = await topics.topic('described', 3, {
+      'retention.ms': '12345',
+      'cleanup.policy': 'compact',
+    });
     const found = await admin.describe([topic, `${topics.prefix}-missing`]);
     assert.deepEqual([...found.keys()], [topic]);
     const facts = found.get(topic);
@@ -94,10 +112,13 @@ describe('topics as setup sees them', () => {
 
   it('says what the broker refuses', async () => {
     const topic = `${topics.prefix}-refused`;
-    await assert.rejects(admin.create([{ topic, partitions: 1, config: { 'no.such.setting': '1' } }]), (error) => {
-      assert.ok(error instanceof OperatorError && error.code === 'KAFKA_REFUSED');
-      assert.ok(error.message.includes(topic));
-      return true;
-    });
+    await assert.rejects(
+      admin.create([{ topic, partitions: 1, config: { 'no.such.setting': '1' } }]),
+      (error) => {
+        assert.ok(error instanceof OperatorError && error.code === 'KAFKA_REFUSED');
+        assert.ok(error.message.includes(topic));
+        return true;
+      },
+    );
   });
 });

@@ -22,7 +22,12 @@ describe('what kafkajs throws is told apart', () => {
   const cases: { name: string; error: unknown; kind: ErrorKind; code: string; names?: RegExp }[] = [
     { name: 'invalid producer epoch', error: createErrorFromCode(47), kind: 'fenced', code: 'KAFKA_FENCED' },
     { name: 'producer fenced', error: createErrorFromCode(90), kind: 'fenced', code: 'KAFKA_FENCED' },
-    { name: 'invalid transaction state', error: createErrorFromCode(48), kind: 'fenced', code: 'KAFKA_FENCED' },
+    {
+      name: 'invalid transaction state',
+      error: createErrorFromCode(48),
+      kind: 'fenced',
+      code: 'KAFKA_FENCED',
+    },
     {
       name: 'message too large',
       error: createErrorFromCode(10),
@@ -30,7 +35,12 @@ describe('what kafkajs throws is told apart', () => {
       code: 'KAFKA_RECORD_TOO_LARGE',
       names: /changes.*max\.message\.bytes|max\.message\.bytes.*changes/s,
     },
-    { name: 'record list too large', error: createErrorFromCode(18), kind: 'operator', code: 'KAFKA_RECORD_TOO_LARGE' },
+    {
+      name: 'record list too large',
+      error: createErrorFromCode(18),
+      kind: 'operator',
+      code: 'KAFKA_RECORD_TOO_LARGE',
+    },
     {
       name: 'unknown topic after retries',
       error: retried(createErrorFromCode(3)),
@@ -38,8 +48,20 @@ describe('what kafkajs throws is told apart', () => {
       code: 'KAFKA_TOPIC_MISSING',
       names: /deltaferry setup/,
     },
-    { name: 'topic grant', error: createErrorFromCode(29), kind: 'operator', code: 'KAFKA_DENIED', names: /topic changes/ },
-    { name: 'group grant', error: createErrorFromCode(30), kind: 'operator', code: 'KAFKA_DENIED', names: /group g/ },
+    {
+      name: 'topic grant',
+      error: createErrorFromCode(29),
+      kind: 'operator',
+      code: 'KAFKA_DENIED',
+      names: /topic changes/,
+    },
+    {
+      name: 'group grant',
+      error: createErrorFromCode(30),
+      kind: 'operator',
+      code: 'KAFKA_DENIED',
+      names: /group g/,
+    },
     {
       name: 'credentials',
       error: made('KafkaJSSASLAuthenticationError', 'SASL PLAIN authentication failed'),
@@ -49,25 +71,76 @@ describe('what kafkajs throws is told apart', () => {
     },
     {
       name: 'certificate',
-      error: retried(made('KafkaJSConnectionError', 'Connection error: self-signed certificate', { code: 'DEPTH_ZERO_SELF_SIGNED_CERT' })),
+      error: retried(
+        made('KafkaJSConnectionError', 'Connection error: self-signed certificate', {
+          code: 'DEPTH_ZERO_SELF_SIGNED_CERT',
+        }),
+      ),
       kind: 'operator',
       code: 'KAFKA_TLS',
     },
     {
       name: 'connection refused',
-      error: retried(made('KafkaJSConnectionError', 'Connection error: connect ECONNREFUSED', { code: 'ECONNREFUSED' })),
+      error: retried(
+        made('KafkaJSConnectionError', 'Connection error: connect ECONNREFUSED', { code: 'ECONNREFUSED' }),
+      ),
       kind: 'transient',
       code: 'KAFKA_UNAVAILABLE',
     },
-    { name: 'request timeout', error: made('KafkaJSRequestTimeoutError', 'Request Produce timed out'), kind: 'transient', code: 'KAFKA_UNAVAILABLE' },
-    { name: 'leader moved', error: retried(createErrorFromCode(6)), kind: 'transient', code: 'KAFKA_UNAVAILABLE' },
-    { name: 'coordinator moved', error: createErrorFromCode(16), kind: 'transient', code: 'KAFKA_UNAVAILABLE' },
-    { name: 'out of order sequence', error: createErrorFromCode(45), kind: 'transient', code: 'KAFKA_UNAVAILABLE' },
-    { name: 'too few replicas', error: createErrorFromCode(19), kind: 'transient', code: 'KAFKA_UNAVAILABLE' },
-    { name: 'no coordinator found', error: made('KafkaJSGroupCoordinatorNotFound', 'Failed to find group coordinator'), kind: 'transient', code: 'KAFKA_UNAVAILABLE' },
-    { name: 'socket', error: Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }), kind: 'transient', code: 'KAFKA_UNAVAILABLE' },
-    { name: 'our own mistake', error: new TypeError('x is not a function'), kind: 'bug', code: 'KAFKA_UNEXPECTED' },
-    { name: 'one of ours', error: new PoisonError({ code: 'VALUE', message: 'no' }), kind: 'poison', code: 'VALUE' },
+    {
+      name: 'request timeout',
+      error: made('KafkaJSRequestTimeoutError', 'Request Produce timed out'),
+      kind: 'transient',
+      code: 'KAFKA_UNAVAILABLE',
+    },
+    {
+      name: 'leader moved',
+      error: retried(createErrorFromCode(6)),
+      kind: 'transient',
+      code: 'KAFKA_UNAVAILABLE',
+    },
+    {
+      name: 'coordinator moved',
+      error: createErrorFromCode(16),
+      kind: 'transient',
+      code: 'KAFKA_UNAVAILABLE',
+    },
+    {
+      name: 'out of order sequence',
+      error: createErrorFromCode(45),
+      kind: 'transient',
+      code: 'KAFKA_UNAVAILABLE',
+    },
+    {
+      name: 'too few replicas',
+      error: createErrorFromCode(19),
+      kind: 'transient',
+      code: 'KAFKA_UNAVAILABLE',
+    },
+    {
+      name: 'no coordinator found',
+      error: made('KafkaJSGroupCoordinatorNotFound', 'Failed to find group coordinator'),
+      kind: 'transient',
+      code: 'KAFKA_UNAVAILABLE',
+    },
+    {
+      name: 'socket',
+      error: Object.assign(new Error('read ECONNRESET'), { code: 'ECONNRESET' }),
+      kind: 'transient',
+      code: 'KAFKA_UNAVAILABLE',
+    },
+    {
+      name: 'our own mistake',
+      error: new TypeError('x is not a function'),
+      kind: 'bug',
+      code: 'KAFKA_UNEXPECTED',
+    },
+    {
+      name: 'one of ours',
+      error: new PoisonError({ code: 'VALUE', message: 'no' }),
+      kind: 'poison',
+      code: 'VALUE',
+    },
   ];
   for (const { name, error, kind, code, names } of cases)
     test(name, () => {

@@ -11,7 +11,12 @@ const data = (offset: number, producerId: string, more: Partial<RawMessage> = {}
   key: Buffer.from('k'),
   value: Buffer.from(String(offset)),
   isControlRecord: false,
-  batchContext: { firstOffset: String(offset), lastOffsetDelta: 0, producerId, inTransaction: producerId !== '-1' },
+  batchContext: {
+    firstOffset: String(offset),
+    lastOffsetDelta: 0,
+    producerId,
+    inTransaction: producerId !== '-1',
+  },
   ...more,
 });
 const marker = (offset: number, producerId: string, key: Buffer): RawMessage =>

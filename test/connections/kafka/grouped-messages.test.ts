@@ -20,7 +20,11 @@ test('kafkajs groups these messages as it groups any other, only faster', () => 
       const plain = partitions.map((partition, at) => ({ key: `k${at}`, value: `v${at}`, partition }));
       const grouped = GroupedMessages.from(plain);
       assert.ok(grouped instanceof GroupedMessages);
-      const grouping = { topic: 't', partitionMetadata: [{}], partitioner: ({ message }: { message: Message }) => message.partition ?? 0 };
+      const grouping = {
+        topic: 't',
+        partitionMetadata: [{}],
+        partitioner: ({ message }: { message: Message }) => message.partition ?? 0,
+      };
       assert.deepEqual(group({ ...grouping, messages: grouped }), group({ ...grouping, messages: plain }));
     }),
   );

@@ -96,5 +96,7 @@ export function ownTopics(file: string): OwnTopics {
 
 /** Values of all partitions as text, in partition order. */
 export function texts(records: ReadonlyMap<number, readonly StreamRecord[]>): string[] {
-  return [...records.values()].flat().map(({ value }) => (value === null ? '' : Buffer.from(value).toString()));
+  return [...records.values()]
+    .flat()
+    .map(({ value }) => (value === null ? '' : Buffer.from(value).toString()));
 }

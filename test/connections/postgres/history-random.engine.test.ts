@@ -133,7 +133,7 @@ function judge(delivery: Delivery, versions: readonly StoredRow[]): void {
 /** Deletes of the past that ended nothing were never written: people have no way to write them. */
 function toldOf(delivery: Delivery): Told<string | null>[] {
   const past = trueVersions(delivery.before).flatMap(({ from, to, image }) => [
-    { ts: from, image: image as string | null },
+    { ts: from, image: image },
     ...(to === null || delivery.before.some(({ ts, image: next }) => ts === to && next !== null)
       ? []
       : [{ ts: to, image: null }]),

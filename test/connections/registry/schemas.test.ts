@@ -3,7 +3,11 @@ import { once } from 'node:events';
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { afterEach, describe, test } from 'node:test';
-import { createSchemaRegistry, type RegistryOptions, type SchemaRegistry } from '../../../src/connections/registry/schemas.ts';
+import {
+  createSchemaRegistry,
+  type RegistryOptions,
+  type SchemaRegistry,
+} from '../../../src/connections/registry/schemas.ts';
 import { DeltaferryError, type ErrorKind } from '../../../src/errors.ts';
 
 type Answer = (request: IncomingMessage, response: ServerResponse) => void;
@@ -29,7 +33,10 @@ describe('schema registry', () => {
     server = createServer((request, response) => {
       const path = (request.url ?? '').replace('/api/', '');
       asked.push(path);
-      (answers[path] ?? answers['*'] ?? json(404, { error_code: 40403, message: 'not found' }))(request, response);
+      (answers[path] ?? answers['*'] ?? json(404, { error_code: 40403, message: 'not found' }))(
+        request,
+        response,
+      );
     });
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -114,14 +121,39 @@ describe('schema registry', () => {
   describe('failures are told apart', () => {
     const html = '<html>bad gateway</html>';
     const cases: { name: string; answer: Answer; kind: ErrorKind; code: string }[] = [
-      { name: 'bad gateway', answer: (_, r) => void r.writeHead(502).end(html), kind: 'transient', code: 'REGISTRY_UNAVAILABLE' },
+      {
+        name: 'bad gateway',
+        answer: (_, r) => void r.writeHead(502).end(html),
+        kind: 'transient',
+        code: 'REGISTRY_UNAVAILABLE',
+      },
       { name: 'too many requests', answer: json(429, {}), kind: 'transient', code: 'REGISTRY_UNAVAILABLE' },
       { name: 'wrong password', answer: json(401, {}), kind: 'operator', code: 'REGISTRY_DENIED' },
       { name: 'not allowed', answer: json(403, {}), kind: 'operator', code: 'REGISTRY_DENIED' },
-      { name: 'a login page', answer: (_, r) => void r.writeHead(200).end(html), kind: 'operator', code: 'REGISTRY_URL' },
-      { name: 'a redirect', answer: (_, r) => void r.writeHead(302, { location: '/login' }).end('{}'), kind: 'operator', code: 'REGISTRY_URL' },
-      { name: 'refused', answer: json(422, { error_code: 42201, message: 'bad schema' }), kind: 'operator', code: 'REGISTRY_REFUSED' },
-      { name: 'the connection is cut', answer: (request) => void request.socket.destroy(), kind: 'transient', code: 'REGISTRY_UNREACHABLE' },
+      {
+        name: 'a login page',
+        answer: (_, r) => void r.writeHead(200).end(html),
+        kind: 'operator',
+        code: 'REGISTRY_URL',
+      },
+      {
+        name: 'a redirect',
+        answer: (_, r) => void r.writeHead(302, { location: '/login' }).end('{}'),
+        kind: 'operator',
+        code: 'REGISTRY_URL',
+      },
+      {
+        name: 'refused',
+        answer: json(422, { error_code: 42201, message: 'bad schema' }),
+        kind: 'operator',
+        code: 'REGISTRY_REFUSED',
+      },
+      {
+        name: 'the connection is cut',
+        answer: (request) => void request.socket.destroy(),
+        kind: 'transient',
+        code: 'REGISTRY_UNREACHABLE',
+      },
       { name: 'no answer', answer: () => undefined, kind: 'transient', code: 'REGISTRY_UNREACHABLE' },
     ];
     for (const { name, answer, kind, code } of cases)

@@ -1,0 +1,115 @@
+import assert from 'node:assert/strict';
+import { chmodSync, existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { after, before, describe, it } from 'node:test';
+import pg from 'pg';
+import pino from 'pino';
+import { runDemo, type DemoOptions } from '../../src/demo/demo.ts';
+import { stackStatus, stopStack } from '../../src/stack/stack.ts';
+
+const root = mkdtempSync(join(tmpdir(), 'deltaferry-demo-'));
+const dir = join(root, 'stack');
+const input = join(root, 'input.csv');
+
+/** Twenty people with one to five versions, some equal to the one before, every fourth gone. */
+function inputText(): string {
+  const lines = ['emp_id,name,salary,from_date,to_date'];
+  for (let id = 1; id <= 20; id += 1) {
+    const versions = 1 + (id % 5);
+    for (let k = 0; k < versions; k += 1) {
+      const last = k === versions - 1;
+      const salary = 1000 * id + (k === 2 ? 1 : k);
+      lines.push(
+        `${id},Person ${id},${salary}.5,${2000 + k}-01-01,${last && id % 4 !== 0 ? '' : `${2001 + k}-01-01`}`,
+      );
+    }
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+async function demo(more: Partial<DemoOptions> = {}) {
+  const lines: string[] = [];
+  const run = runDemo({
+    input,
+    keep: false,
+    dir,
+    report: { line: (text) => lines.push(text), progress: () => {} },
+    logger: pino({ level: 'silent' }),
+    signal: new AbortController().signal,
+    ...more,
+  });
+  return { outcome: (await Promise.allSettled([run]))[0], text: lines.join('\n') };
+}
+
+async function assertNothingLeft(): Promise<void> {
+  const { parts } = await stackStatus({ dir });
+  assert.deepEqual(new Set(parts.map(({ state }) => state)), new Set(['stopped']));
+  assert.equal(existsSync(join(dir, 'stack.json')), false);
+}
+
+describe('the demo', () => {
+  before(() => {
+    // As root, Postgres runs as nobody, who has to get there.
+    chmodSync(root, 0o755);
+    writeFileSync(input, inputText());
+  });
+
+  after(async () => {
+    await stopStack({ dir, wipe: true });
+    rmSync(root, { recursive: true, force: true });
+  });
+
+  it('replays a file, proves the history equal to it and stops what it started', async () => {
+    const { outcome, text } = await demo();
+    assert.deepEqual(outcome, { status: 'fulfilled', value: 0 }, text);
+    assert.match(text, /^20 employees with 60 versions, to be replayed as 6 Delta commits\.$/m);
+    // Persons with three versions or more have one that is no change; five leave: 60 - 12 + ….
+    assert.match(
+      text,
+      /^Replayed truth: {3}(\d+) versions, 15 of them current\.\nPostgres history: \1 versions, 15 of them current\.$/m,
+    );
+    assert.match(text, /visible in Postgres: p50 [\d,]+ ms, p99 [\d,]+ ms\.$/m);
+    assert.match(text, /^VERIFIED/m);
+    await assertNothingLeft();
+  });
+
+  it('answers 1 and names the key where one row of the history is wrong', async () => {
+    const { outcome, text } = await demo({
+      async beforeVerify({ postgres }) {
+        const person = new pg.Client({ connectionString: postgres.url });
+        await person.connect();
+        await person.query(
+          'UPDATE public.employees SET salary = salary + 0.01 WHERE emp_id = 7 AND is_active',
+        );
+        await person.end();
+      },
+    });
+    assert.deepEqual(outcome, { status: 'fulfilled', value: 1 }, text);
+    assert.doesNotMatch(text, /VERIFIED/);
+    assert.match(
+      text,
+      /^DIFFERENT: 1 version\. The first:\n {2}expected 7 Person 7 7001\.50 .*\n {2}found {4}7 Person 7 7001\.51 /m,
+    );
+    await assertNothingLeft();
+  });
+
+  it('stops what it started when it is interrupted in the middle of the replay', async () => {
+    const stop = new AbortController();
+    const interrupted = new Error('stopped by a test');
+    let shown = '';
+    const { outcome, text } = await demo({
+      signal: stop.signal,
+      report: {
+        line: () => {},
+        progress(state) {
+          shown = state;
+          if (/^commits [1-5]\/6/.test(state)) stop.abort(interrupted);
+        },
+      },
+    });
+    assert.match(shown, /^commits \d\/6 /);
+    assert.deepEqual(outcome, { status: 'rejected', reason: interrupted }, text);
+    await assertNothingLeft();
+  });
+});
