@@ -209,7 +209,7 @@ function howToLook(dir: string): string {
     `  curl "$(node -p "require('./${join(folder, 'stack.json')}').registry.url")/subjects"`,
     `  tail ${join(folder, 'logs')}/*`,
     `Run the service against it, or stop it:`,
-    `  npx deltaferry run --set stack.dir=${folder}`,
+    `  npx deltaferry run --stack ${folder}`,
     `  npx deltaferry stack down --wipe --dir ${folder}`,
   ].join('\n');
 }

@@ -5,7 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { restartPart, stackStatus, startStack, stopStack, type PartName } from '../../src/stack/stack.ts';
+import {
+  restartPart,
+  stackStatus,
+  startStack,
+  stopStack,
+  type Endpoints,
+  type PartName,
+} from '../../src/stack/stack.ts';
 import { createDeltaCommits } from '../support/delta-commits.ts';
 import { assertHistory, caughtUp } from '../support/history-check.ts';
 import { peakMemory } from '../support/memory.ts';
@@ -30,11 +37,12 @@ describe('engines that are restarted under a running service', () => {
   // Everybody may enter it: as root, Postgres runs as nobody.
   chmodSync(dir, 0o755);
   const workers: Worker[] = [];
+  let endpoints: Endpoints;
   let site: Site;
 
   before(async () => {
     process.env['DELTAFERRY_WAREHOUSE_JVM'] ??= '-XX:TieredStopAtLevel=1';
-    const endpoints = await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
+    endpoints = await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
     site = await openSite({
       prefix: 'engine_restarts',
       endpoints,
@@ -79,7 +87,8 @@ describe('engines that are restarted under a running service', () => {
       t.diagnostic(`${what}: commits published again after ${Date.now() - began} ms`);
     };
     for (const { part, how } of RESTARTS) {
-      await restartPart(dir, part, how === 'killed' ? { signal: 'SIGKILL' } : {});
+      const now = await restartPart(dir, part, how === 'killed' ? { signal: 'SIGKILL' } : {});
+      assert.deepEqual(now, endpoints, 'the engine is back where it was');
       await recovered(`${part} ${how}`);
     }
     const broker = (await stackStatus({ dir })).parts.find(({ part }) => part === 'kafka')!.pid!;

@@ -57,16 +57,14 @@ export function createDeltaCommits(options: {
   }
 
   async function run(sql: string, params: Readonly<Record<string, string | number>>): Promise<void> {
+    let tried = false;
     await until(
       'the commit to be made',
       async () => {
-        try {
-          await warehouse.query({ doing: 'committing', sql, params });
-          return true;
-        } catch (error) {
-          if ((await newestVersion()) > version) return true;
-          throw error;
-        }
+        if (tried && (await newestVersion()) > version) return true;
+        tried = true;
+        await warehouse.query({ doing: 'committing', sql, params });
+        return true;
       },
       { timeoutMs: 120_000, everyMs: 200 },
     );

@@ -71,11 +71,13 @@ export function openKafka(options: KafkaOptions): Kafka {
 // A refused request is an error to whoever made it, who says what becomes of it: a transaction waits for
 // the end of the one before it so many times a second, a coordinator moves, a topic is not there yet.
 const REFUSED = /^Response |concurrent operation on the same transaction/;
+// A membership that ends is reported by who holds it (membership.ts), with what becomes of it.
+const MEMBERSHIP = /^(Crash|Restarting the consumer)/;
 
 function route({ namespace, level, log }: LogEntry, logger: KafkaLogger): void {
   const { message, timestamp: _, logger: __, ...rest } = log;
   const fields = { kafkajs: namespace, ...rest };
-  if (REFUSED.test(message)) logger.debug(fields, message);
+  if (REFUSED.test(message) || MEMBERSHIP.test(message)) logger.debug(fields, message);
   else if (level === kafkajs.logLevel.ERROR) logger.error(fields, message);
   else if (level === kafkajs.logLevel.WARN) logger.warn(fields, message);
   else logger.debug(fields, message);
