@@ -12,14 +12,14 @@ const root = mkdtempSync(join(tmpdir(), 'deltaferry-demo-'));
 const dir = join(root, 'stack');
 const input = join(root, 'input.csv');
 
-/** Twenty people with one to five versions, some equal to the one before, every fourth gone. */
+/** Twenty people with one to three versions, the third equal to the second, every fourth gone. */
 function inputText(): string {
   const lines = ['emp_id,name,salary,from_date,to_date'];
   for (let id = 1; id <= 20; id += 1) {
-    const versions = 1 + (id % 5);
+    const versions = 1 + (id % 3);
     for (let k = 0; k < versions; k += 1) {
       const last = k === versions - 1;
-      const salary = 1000 * id + (k === 2 ? 1 : k);
+      const salary = 1000 * id + Math.min(k, 1);
       lines.push(
         `${id},Person ${id},${salary}.5,${2000 + k}-01-01,${last && id % 4 !== 0 ? '' : `${2001 + k}-01-01`}`,
       );
@@ -50,6 +50,8 @@ async function assertNothingLeft(): Promise<void> {
 
 describe('the demo', () => {
   before(() => {
+    // A JVM that lives for seconds does not win its optimising compiler's time back.
+    process.env['DELTAFERRY_WAREHOUSE_JVM'] ??= '-XX:TieredStopAtLevel=1';
     // As root, Postgres runs as nobody, who has to get there.
     chmodSync(root, 0o755);
     writeFileSync(input, inputText());
@@ -63,11 +65,11 @@ describe('the demo', () => {
   it('replays a file, proves the history equal to it and stops what it started', async () => {
     const { outcome, text } = await demo();
     assert.deepEqual(outcome, { status: 'fulfilled', value: 0 }, text);
-    assert.match(text, /^20 employees with 60 versions, to be replayed as 6 Delta commits\.$/m);
-    // Persons with three versions or more have one that is no change; five leave: 60 - 12 + ….
+    assert.match(text, /^20 employees with 41 versions, to be replayed as 4 Delta commits\.$/m);
+    // Seven of the versions are no change; five of the people leave.
     assert.match(
       text,
-      /^Replayed truth: {3}(\d+) versions, 15 of them current\.\nPostgres history: \1 versions, 15 of them current\.$/m,
+      /^Replayed truth: {3}34 versions, 15 of them current\.\nPostgres history: 34 versions, 15 of them current\.$/m,
     );
     assert.match(text, /visible in Postgres: p50 [\d,]+ ms, p99 [\d,]+ ms\.$/m);
     assert.match(text, /^VERIFIED/m);
@@ -104,11 +106,11 @@ describe('the demo', () => {
         line: () => {},
         progress(state) {
           shown = state;
-          if (/^commits [1-5]\/6/.test(state)) stop.abort(interrupted);
+          if (/^commits [1-3]\/4/.test(state)) stop.abort(interrupted);
         },
       },
     });
-    assert.match(shown, /^commits \d\/6 /);
+    assert.match(shown, /^commits \d\/4 /);
     assert.deepEqual(outcome, { status: 'rejected', reason: interrupted }, text);
     await assertNothingLeft();
   });
