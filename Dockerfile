@@ -52,5 +52,5 @@ ENV NODE_ENV=production
 USER node
 EXPOSE 9464
 # Straight to the program: the bootstrap of bin/ is for checkouts. Node 24 runs TypeScript itself.
-ENTRYPOINT ["node", "--max-old-space-size=256", "--max-semi-space-size=16", "src/cli/main.ts"]
+ENTRYPOINT ["node", "--max-old-space-size=256", "--max-semi-space-size=32", "src/cli/main.ts"]
 CMD ["run"]

@@ -9,4 +9,4 @@ export const quietFlags = ['--disable-warning=TimeoutNegativeWarning'];
  */
 export const serviceFlags = /max-old-space-size/.test(process.env.NODE_OPTIONS ?? '')
   ? quietFlags
-  : [...quietFlags, '--max-old-space-size=256', '--max-semi-space-size=16'];
+  : [...quietFlags, '--max-old-space-size=256', '--max-semi-space-size=32'];

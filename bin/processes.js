@@ -12,7 +12,9 @@ export function processStart(pid) {
       // The command's name, in brackets, may itself hold brackets and blanks: fields count from the last one.
       const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
       const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-      return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
+      // A killed process with many threads is a zombie for a while before the last of them has let go of its ports.
+      const ended = fields[0] === 'X' || (fields[0] === 'Z' && Number(fields[17]) <= 1);
+      return ended ? undefined : fields[19];
     } catch {
       return undefined;
     }

@@ -27,7 +27,7 @@ export interface DeltaFeedOptions {
 }
 
 export const DELTA_FEED_DEFAULTS: DeltaFeedOptions = {
-  maxBatchChanges: 8_000,
+  maxBatchChanges: 20_000,
   maxBatchBytes: 16 * 1024 * 1024,
   pollMinMs: 5,
   pollMaxMs: 200,

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { batchesInHand, redeliveries, tally } from '../support/batches.ts';
 import { createChangeGenerator, seededRandom } from '../support/change-generator.ts';
 import { assertHistory, caughtUp, partitionOffsets } from '../support/history-check.ts';
 import { openSite, type Publisher, type Site } from '../support/site.ts';
+import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type LogLine, type Worker } from '../support/worker.ts';
 
@@ -16,36 +17,31 @@ const MOST_BACKLOG = 6000;
 describe('a consumer that is killed again and again', () => {
   const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
   const random = seededRandom(seed);
+  const later = undoing();
   let site: Site;
   let publisher: Publisher;
-  const workers: Worker[] = [];
   const lines: LogLine[] = [];
 
   before(async () => {
-    site = await openSite({
-      prefix: 'consumer_crashes',
-      settings: {
-        delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000 },
-        batching: { maxBatchChanges: 1000 },
-      },
-    });
-    publisher = await site.openPublisher();
-  });
-  after(async () => {
-    await Promise.all(workers.map((worker) => worker.kill()));
-    await publisher?.close();
-    await site?.drop();
+    site = later(
+      await openSite({
+        prefix: 'consumer_crashes',
+        settings: {
+          delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000 },
+          batching: { maxBatchChanges: 1000 },
+        },
+      }),
+      (made) => made.drop(),
+    );
+    publisher = later(await site.openPublisher(), (made) => made.close());
   });
 
   function start(): Worker {
-    const worker = startWorker(['--config', site.configFile, '--only', 'postgres-history'], {
-      onLine: (line) => lines.push(line),
-    });
-    workers.push(worker);
-    return worker;
+    const args = ['--config', site.configFile, '--only', 'postgres-history'];
+    return later(startWorker(args, { onLine: (line) => lines.push(line) }), (made) => made.kill());
   }
 
-  it('loses nothing and applies nothing twice', async (t) => {
+  it('loses nothing and applies nothing twice', { timeout: 180_000 }, async (t) => {
     const generator = createChangeGenerator({ seed, table: site.name, keys: 300 });
     let publishing = true;
     const published = (async () => {

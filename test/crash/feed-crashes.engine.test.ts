@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { tally } from '../support/batches.ts';
 import { seededRandom } from '../support/change-generator.ts';
 import { createDeltaCommits } from '../support/delta-commits.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { assertPublished } from '../support/topic-check.ts';
+import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type LogLine, type Worker } from '../support/worker.ts';
 
@@ -17,30 +18,31 @@ const LARGE_COMMIT = 2000;
 describe('a poller that is killed again and again, with a standby', () => {
   const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
   const random = seededRandom(seed);
+  const later = undoing();
   let site: Site;
   const workers: Worker[] = [];
 
   before(async () => {
-    site = await openSite({
-      prefix: 'feed_crashes',
-      settings: {
-        batching: { maxChangesPerTransaction: MOST_CHANGES_PER_TRANSACTION },
-        polling: { maxMs: 50 },
-      },
-    });
-  });
-  after(async () => {
-    await Promise.all(workers.map((worker) => worker.kill()));
-    await site?.drop();
+    site = later(
+      await openSite({
+        prefix: 'feed_crashes',
+        settings: {
+          batching: { maxChangesPerTransaction: MOST_CHANGES_PER_TRANSACTION },
+          polling: { maxMs: 50 },
+        },
+      }),
+      (made) => made.drop(),
+    );
   });
 
   function start(): Worker {
-    const worker = startWorker(['--config', site.configFile, '--only', 'delta-feed']);
+    const args = ['--config', site.configFile, '--only', 'delta-feed'];
+    const worker = later(startWorker(args), (made) => made.kill());
     workers.push(worker);
     return worker;
   }
 
-  it('publishes each change exactly once', async (t) => {
+  it('publishes each change exactly once', { timeout: 180_000 }, async (t) => {
     const hint = `seed ${seed} (set CRASH_SEED)`;
     const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
     let committing = true;

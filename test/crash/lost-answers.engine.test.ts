@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createChangeEncoder } from '../../src/change/avro.ts';
 import type { Change } from '../../src/change/change.ts';
@@ -24,6 +24,7 @@ import { peakMemory } from '../support/memory.ts';
 import { startProxy, statement, type Proxy } from '../support/proxy.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { assertPublished, committedRecords } from '../support/topic-check.ts';
+import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type Worker } from '../support/worker.ts';
 
@@ -32,23 +33,14 @@ const hint = `seed ${seed} (set CRASH_SEED)`;
 const random = seededRandom(seed);
 const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
 
+/** Nothing here should hang; if it does, the test says so. */
+const LIMIT = { timeout: 180_000 };
+
 const QUICK = {
   delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000, lockTimeoutMs: 500 },
   batching: { maxBatchChanges: 300, maxChangesPerTransaction: 100 },
   polling: { maxMs: 50 },
 };
-
-/** What was done is undone at the end, the last first, whether the test succeeded or not. */
-function undoing() {
-  const steps: (() => unknown)[] = [];
-  after(async () => {
-    for (const step of steps.reverse()) await step();
-  });
-  return <T>(made: T, undo: (made: T) => unknown): T => {
-    steps.push(() => undo(made));
-    return made;
-  };
-}
 
 const toPostgres = ({ config }: Site): Promise<Proxy> => {
   const { hostname, port } = new URL(config.postgres.url);
@@ -65,7 +57,7 @@ describe('Postgres whose answers are lost', () => {
   const later = undoing();
   const LOSSES = 30;
 
-  it('has every change exactly once', async (t) => {
+  it('has every change exactly once', LIMIT, async (t) => {
     const site = later(await openSite({ prefix: 'lost_postgres', settings: QUICK }), (made) => made.drop());
     const proxy = later(await toPostgres(site), (made) => made.close());
     const generator = createChangeGenerator({ seed, table: site.name, keys: 200 });
@@ -118,7 +110,7 @@ describe('Kafka whose answers are lost', () => {
     broker = later(await cuttingProxy(host, Number(port)), (made) => made.close());
   });
 
-  it('gets each change of the Delta feed exactly once', async (t) => {
+  it('gets each change of the Delta feed exactly once', LIMIT, async (t) => {
     const site = later(await openSite({ prefix: 'lost_feed' }), (made) => made.drop());
     const { config, mapping, name, topic, warehouse } = site;
     const commits = createDeltaCommits({ warehouse, table: site.deltaTable, seed });
@@ -190,100 +182,104 @@ describe('Kafka whose answers are lost', () => {
     await assertPublished(site, commits, hint);
   });
 
-  it('gives each change to the history exactly once, and a dead letter does not hold it up', async (t) => {
-    const site = later(await openSite({ prefix: 'lost_records' }), (made) => made.drop());
-    const { config, mapping, topic, pool } = site;
-    const kafka = kafkaThrough(broker);
-    const registry = later(createSchemaRegistry(config.registry), (made) => made.close());
-    const deadLetters = later(createDeadLetters({ kafka, topic: `${topic}.dead-letters` }), (made) =>
-      made.close(),
-    );
-    const sink = createHistorySink({
-      pool,
-      group: site.name,
-      topic,
-      table: mapping,
-      historyTable: 'public.employees',
-      origin: 'delta',
-    });
-    let lostAfter = 0;
-    /** Now and then the batch is durable, and the caller told that nobody knows. */
-    const forgetful: HistorySink = {
-      ...sink,
-      async apply(batch) {
-        const applied = await sink.apply(batch);
-        if (random() > 0.2) return applied;
-        lostAfter += 1;
-        throw new TransientError({ code: 'TEST_ANSWER_LOST', message: 'the answer was lost' });
-      },
-    };
-    const letters: bigint[] = [];
-    const handler = createPostgresHistory({
-      topic,
-      table: mapping,
-      origin: 'postgres',
-      sink: forgetful,
-      deadLetters,
-      schemas: { schemaById: (id) => registry.schemaById(id, `${topic}-value`) },
-      maxBatchChanges: 100,
-      maxRetryMs: 500,
-      onDeadLetter: ({ offset }) => letters.push(offset),
-    });
-    const stop = new AbortController();
-    const running = createRecordStream({ kafka, groupId: site.name, topic, sessionTimeoutMs: 1500 }).run(
-      handler,
-      stop.signal,
-    );
-    later(running, async () => {
+  it(
+    'gives each change to the history exactly once, and a dead letter does not hold it up',
+    LIMIT,
+    async (t) => {
+      const site = later(await openSite({ prefix: 'lost_records' }), (made) => made.drop());
+      const { config, mapping, topic, pool } = site;
+      const kafka = kafkaThrough(broker);
+      const registry = later(createSchemaRegistry(config.registry), (made) => made.close());
+      const deadLetters = later(createDeadLetters({ kafka, topic: `${topic}.dead-letters` }), (made) =>
+        made.close(),
+      );
+      const sink = createHistorySink({
+        pool,
+        group: site.name,
+        topic,
+        table: mapping,
+        historyTable: 'public.employees',
+        origin: 'delta',
+      });
+      let lostAfter = 0;
+      /** Now and then the batch is durable, and the caller told that nobody knows. */
+      const forgetful: HistorySink = {
+        ...sink,
+        async apply(batch) {
+          const applied = await sink.apply(batch);
+          if (random() > 0.2) return applied;
+          lostAfter += 1;
+          throw new TransientError({ code: 'TEST_ANSWER_LOST', message: 'the answer was lost' });
+        },
+      };
+      const letters: bigint[] = [];
+      const handler = createPostgresHistory({
+        topic,
+        table: mapping,
+        origin: 'postgres',
+        sink: forgetful,
+        deadLetters,
+        schemas: { schemaById: (id) => registry.schemaById(id, `${topic}-value`) },
+        maxBatchChanges: 100,
+        maxRetryMs: 500,
+        onDeadLetter: ({ offset }) => letters.push(offset),
+      });
+      const stop = new AbortController();
+      const running = createRecordStream({ kafka, groupId: site.name, topic, sessionTimeoutMs: 1500 }).run(
+        handler,
+        stop.signal,
+      );
+      later(running, async () => {
+        stop.abort();
+        await running;
+      });
+
+      const generator = createChangeGenerator({ seed, table: site.name, keys: 200 });
+      const publisher = later(await site.openPublisher(), (made) => made.close());
+      const cuts = [API.fetch, API.heartbeat].flatMap((api) => [
+        { api, when: 'before' as const },
+        { api, when: 'after' as const },
+      ]);
+      const before = broker.happened;
+      for (let n = 0; n < 25; n++) {
+        await publisher.publish(generator.next(200));
+        if (n % 2 === 0) broker.cut(pick(cuts));
+        await delay(20);
+      }
+      await caughtUp(site, 40_000);
+      await assertHistory(site, generator.all, hint);
+
+      // Its letter is written, the answer lost: it may be written twice, and everything else goes on.
+      broker.cut({ api: API.produce, when: 'after' });
+      const producer = later(site.kafka.producer({ createPartitioner: () => () => 0 }), (made) =>
+        made.disconnect(),
+      );
+      await producer.connect();
+      await producer.send({ topic, messages: [{ key: '1', value: 'not a change' }] });
+      await until('the letter to be acknowledged', () => letters.length === 1);
+      await publisher.publish(generator.next(200));
+      await caughtUp(site, 20_000);
       stop.abort();
       await running;
-    });
-
-    const generator = createChangeGenerator({ seed, table: site.name, keys: 200 });
-    const publisher = later(await site.openPublisher(), (made) => made.close());
-    const cuts = [API.fetch, API.heartbeat].flatMap((api) => [
-      { api, when: 'before' as const },
-      { api, when: 'after' as const },
-    ]);
-    const before = broker.happened;
-    for (let n = 0; n < 25; n++) {
-      await publisher.publish(generator.next(200));
-      if (n % 2 === 0) broker.cut(pick(cuts));
-      await delay(20);
-    }
-    await caughtUp(site, 40_000);
-    await assertHistory(site, generator.all, hint);
-
-    // Its letter is written, the answer lost: it may be written twice, and everything else goes on.
-    broker.cut({ api: API.produce, when: 'after' });
-    const producer = later(site.kafka.producer({ createPartitioner: () => () => 0 }), (made) =>
-      made.disconnect(),
-    );
-    await producer.connect();
-    await producer.send({ topic, messages: [{ key: '1', value: 'not a change' }] });
-    await until('the letter to be acknowledged', () => letters.length === 1);
-    await publisher.publish(generator.next(200));
-    await caughtUp(site, 20_000);
-    stop.abort();
-    await running;
-    const written = [...(await committedRecords(site.kafka, `${topic}.dead-letters`)).values()].flat();
-    assert.ok(
-      written.length >= 1 &&
-        written.length <= 2 &&
-        written.every(({ value }) => Buffer.from(value!).toString() === 'not a change'),
-    );
-    t.diagnostic(
-      `${broker.happened - before} cuts, ${lostAfter} batches whose answer was lost; ` +
-        `${generator.shares.total} changes; the dead letter was written ${written.length} times; ${hint}`,
-    );
-    assert.ok(broker.happened > before && lostAfter > 0);
-  });
+      const written = [...(await committedRecords(site.kafka, `${topic}.dead-letters`)).values()].flat();
+      assert.ok(
+        written.length >= 1 &&
+          written.length <= 2 &&
+          written.every(({ value }) => Buffer.from(value!).toString() === 'not a change'),
+      );
+      t.diagnostic(
+        `${broker.happened - before} cuts, ${lostAfter} batches whose answer was lost; ` +
+          `${generator.shares.total} changes; the dead letter was written ${written.length} times; ${hint}`,
+      );
+      assert.ok(broker.happened > before && lostAfter > 0);
+    },
+  );
 });
 
 describe('connections that are slow, refuse or hang', { concurrency: true }, () => {
   const later = undoing();
 
-  it('in both directions at once: everything arrives exactly once when they mend', async (t) => {
+  it('in both directions at once: everything arrives exactly once when they mend', LIMIT, async (t) => {
     const site = later(await openSite({ prefix: 'bad_connections', settings: QUICK }), (made) => made.drop());
     const { config } = site;
     const postgres = later(await toPostgres(site), (made) => made.close());
@@ -337,14 +333,15 @@ describe('connections that are slow, refuse or hang', { concurrency: true }, () 
     }
     const changes = await assertPublished(site, commits, hint);
     await assertHistory(site, changes, hint);
+    const peak = peakMemory(worker.pid);
     assert.ok(worker.alive());
     assert.equal(await worker.stop(), 0);
     t.diagnostic(
-      `${all.reduce((sum, { lost }) => sum + lost, 0)} answers lost; ${commits.changes.length} changes; peak ${peakMemory(worker.pid) ?? '-'} MB; ${hint}`,
+      `${all.reduce((sum, { lost }) => sum + lost, 0)} answers lost; ${commits.changes.length} changes; peak ${peak ?? '-'} MB; ${hint}`,
     );
   });
 
-  it('Postgres hangs for 30 s before a backlog: memory stays bounded, and it recovers', async (t) => {
+  it('Postgres hangs for 30 s before a backlog: memory stays bounded, and it recovers', LIMIT, async (t) => {
     const BACKLOG_MB = 160;
     const ROW_BYTES = 4000;
     const site = later(await openSite({ prefix: 'hanging', settings: QUICK }), (made) => made.drop());

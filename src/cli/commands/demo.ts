@@ -32,15 +32,26 @@ async function demo(options: Options, context: Context): Promise<ExitCode> {
     import('../../service/logger.ts'),
   ]);
   const report = createProgress(options.json === true ? context.stderr : context.stdout);
-  const verified = await runDemo({
-    ...(options.input === undefined ? {} : { input: resolve(context.cwd, options.input) }),
-    keep: options.keep === true,
-    dir: resolve(context.cwd, options.dir),
-    report,
-    // What goes wrong is told at once; the rest is the report's.
-    logger: createLogger({ level: 'error', format: 'auto' }),
-    signal: context.interruptible(),
-  }).finally(() => report.end());
-  if (options.json === true) printJson(context, { verified: verified === 0 });
-  return verified;
+  const signal = context.interruptible();
+  try {
+    const code = await runDemo({
+      ...(options.input === undefined ? {} : { input: resolve(context.cwd, options.input) }),
+      keep: options.keep === true,
+      dir: resolve(context.cwd, options.dir),
+      report,
+      // What goes wrong is told at once; the rest is the report's.
+      logger: createLogger({ level: 'error', format: 'auto' }),
+      signal,
+    });
+    if (options.json === true) printJson(context, { verified: code === 0 });
+    return code;
+  } catch (error) {
+    // Whoever stopped it knows why.
+    if (error !== signal.reason) throw error;
+    report.line('Interrupted: nothing was verified.');
+    if (options.json === true) printJson(context, { verified: false });
+    return 1;
+  } finally {
+    report.end();
+  }
 }

@@ -187,11 +187,11 @@ const topics = z.strictObject({
 
 const batching = z.strictObject({
   maxChangesPerTransaction: noted(
-    count(1, 100_000).default(8000),
+    count(1, 100_000).default(20_000),
     'Most changes that a producer sends in one Kafka transaction. More is faster under load and takes memory.',
   ),
   maxBatchChanges: noted(
-    count(1, 100_000).default(5000),
+    count(1, 100_000).default(8000),
     'Most changes that a sink applies in one database transaction.',
   ),
   maxBytesPerPartition: noted(
