@@ -5,7 +5,7 @@ import { batchesInHand, redeliveries, tally } from '../support/batches.ts';
 import { createChangeGenerator, seededRandom } from '../support/change-generator.ts';
 import { assertHistory, caughtUp, partitionOffsets } from '../support/history-check.ts';
 import { openSite, type Publisher, type Site } from '../support/site.ts';
-import { undoing } from '../support/undoing.ts';
+import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type LogLine, type Worker } from '../support/worker.ts';
 
@@ -43,14 +43,10 @@ describe('a consumer that is killed again and again', () => {
 
   it('loses nothing and applies nothing twice', { timeout: 180_000 }, async (t) => {
     const generator = createChangeGenerator({ seed, table: site.name, keys: 300 });
-    let publishing = true;
-    const published = (async () => {
-      while (publishing) {
-        await publisher.publish(generator.next(CHANGES_PER_TRANSACTION));
-        while (publishing && (await backlog(site)) > MOST_BACKLOG) await delay(50);
-      }
-    })();
-    published.catch(() => undefined);
+    const publishing = repeating(later, async () => {
+      if ((await backlog(site)) > MOST_BACKLOG) await delay(50);
+      else await publisher.publish(generator.next(CHANGES_PER_TRANSACTION));
+    });
 
     const phases: string[] = [];
     let running: Worker[] = [];
@@ -68,8 +64,7 @@ describe('a consumer that is killed again and again', () => {
       running = running.filter((worker) => worker !== victim);
     }
 
-    publishing = false;
-    await published;
+    await publishing.stop();
     while (running.length < 2) running.push(start());
     await caughtUp(site, 60_000);
     for (const worker of running)

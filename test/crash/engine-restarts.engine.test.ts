@@ -3,7 +3,7 @@ import { chmodSync, mkdtempSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import {
   restartPart,
@@ -14,10 +14,12 @@ import {
   type PartName,
 } from '../../src/stack/stack.ts';
 import { createDeltaCommits } from '../support/delta-commits.ts';
+import { publishedUpTo } from '../support/feed-progress.ts';
 import { assertHistory, caughtUp } from '../support/history-check.ts';
 import { peakMemory } from '../support/memory.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { assertPublished } from '../support/topic-check.ts';
+import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type Worker } from '../support/worker.ts';
 
@@ -33,42 +35,37 @@ const RESTARTS: readonly { readonly part: PartName; readonly how: 'killed' | 're
 describe('engines that are restarted under a running service', () => {
   const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
   const hint = `seed ${seed} (set CRASH_SEED)`;
-  const dir = mkdtempSync(join(tmpdir(), 'deltaferry-restarts-'));
+  const later = undoing();
+  const dir = later(mkdtempSync(join(tmpdir(), 'deltaferry-restarts-')), (made) =>
+    rm(made, { recursive: true, force: true }),
+  );
   // Everybody may enter it: as root, Postgres runs as nobody.
   chmodSync(dir, 0o755);
-  const workers: Worker[] = [];
+  let workers: readonly Worker[] = [];
   let endpoints: Endpoints;
   let site: Site;
 
   before(async () => {
     process.env['DELTAFERRY_WAREHOUSE_JVM'] ??= '-XX:TieredStopAtLevel=1';
+    later(dir, () => stopStack({ dir, wipe: true }));
     endpoints = await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
-    site = await openSite({
-      prefix: 'engine_restarts',
-      endpoints,
-      settings: {
-        delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000 },
-        batching: { maxChangesPerTransaction: 100 },
-        polling: { maxMs: 50 },
-      },
-    });
+    site = later(
+      await openSite({
+        prefix: 'engine_restarts',
+        endpoints,
+        settings: {
+          delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000 },
+          batching: { maxChangesPerTransaction: 100 },
+          polling: { maxMs: 50 },
+        },
+      }),
+      (made) => made.drop(),
+    );
   });
-  after(async () => {
-    await Promise.all(workers.map((worker) => worker.kill()));
-    await site?.pool.end();
-    await site?.warehouse.close();
-    await stopStack({ dir, wipe: true });
-    await rm(dir, { recursive: true, force: true });
-  });
-
-  it('it loses nothing, repeats nothing and never ends', async (t) => {
+  it('it loses nothing, repeats nothing and never ends', { timeout: 300_000 }, async (t) => {
     const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
-    for (let n = 0; n < 2; n++) workers.push(startWorker(['--config', site.configFile]));
-    let committing = true;
-    const committed = (async () => {
-      for (let n = 0; committing; n++) await (n % 4 === 3 ? commits.large(500) : commits.mixed());
-    })();
-    committed.catch(() => undefined);
+    workers = [1, 2].map(() => later(startWorker(['--config', site.configFile]), (made) => made.kill()));
+    const committing = repeating(later, (n) => (n % 4 === 3 ? commits.large(500) : commits.mixed()));
     await until('the service to run', () => publishedVersion(workers) >= 2, { timeoutMs: 60_000 });
 
     const recoveries: string[] = [];
@@ -97,8 +94,7 @@ describe('engines that are restarted under a running service', () => {
     process.kill(broker, 'SIGCONT');
     await recovered('kafka hung');
 
-    committing = false;
-    await committed;
+    await committing.stop();
     await until('everything to be published', () => publishedVersion(workers) === commits.version, {
       timeoutMs: 30_000,
     });
@@ -120,9 +116,5 @@ describe('engines that are restarted under a running service', () => {
 
 /** The newest version that one of the workers has published as a whole. */
 function publishedVersion(workers: readonly Worker[]): number {
-  const versions = workers.map(({ lines }) => {
-    const last = lines.findLast(({ msg }) => msg === 'publish ends')?.['position'];
-    return (last as { version: number } | undefined)?.version ?? -1;
-  });
-  return Math.max(...versions);
+  return Math.max(...workers.map(({ lines }) => publishedUpTo(lines)?.version ?? -1));
 }

@@ -4,9 +4,10 @@ import { setTimeout as delay } from 'node:timers/promises';
 import { tally } from '../support/batches.ts';
 import { seededRandom } from '../support/change-generator.ts';
 import { createDeltaCommits } from '../support/delta-commits.ts';
+import { isPublished, publishingNow } from '../support/feed-progress.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { assertPublished } from '../support/topic-check.ts';
-import { undoing } from '../support/undoing.ts';
+import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type LogLine, type Worker } from '../support/worker.ts';
 
@@ -45,11 +46,7 @@ describe('a poller that is killed again and again, with a standby', () => {
   it('publishes each change exactly once', { timeout: 180_000 }, async (t) => {
     const hint = `seed ${seed} (set CRASH_SEED)`;
     const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
-    let committing = true;
-    const committed = (async () => {
-      for (let n = 0; committing; n++) await (n % 3 === 0 ? commits.large(LARGE_COMMIT) : commits.mixed());
-    })();
-    committed.catch(() => undefined);
+    const committing = repeating(later, (n) => (n % 3 === 0 ? commits.large(LARGE_COMMIT) : commits.mixed()));
 
     let active = start();
     let standby = start();
@@ -74,11 +71,10 @@ describe('a poller that is killed again and again, with a standby', () => {
       standby = start();
     }
 
-    committing = false;
-    await committed;
+    await committing.stop();
     await until(
       'everything is published',
-      () => workers.some(({ lines }) => hasReached(lines, commits.version)),
+      () => workers.some(({ lines }) => isPublished(lines, commits.version)),
       {
         timeoutMs: 30_000,
       },
@@ -115,15 +111,7 @@ async function aimAt(worker: Worker, random: () => number): Promise<void> {
 }
 
 function phaseOf(lines: readonly LogLine[]): string {
-  const last = lines.findLast(({ msg }) => msg.startsWith('publish '));
-  const { groups = 0 } = (last?.['position'] ?? {}) as { groups?: number };
-  if (last?.msg === 'publish begins')
-    return groups > 0 ? 'inside of a large commit' : 'inside of a transaction';
-  return 'between transactions';
-}
-
-function hasReached(lines: readonly LogLine[], version: number): boolean {
-  const last = lines.findLast(({ msg }) => msg === 'publish ends');
-  const position = last?.['position'] as { version: number; groups: number } | undefined;
-  return position?.version === version && position.groups === 0;
+  const inHand = publishingNow(lines);
+  if (inHand === undefined) return 'between transactions';
+  return inHand.groups > 0 ? 'inside of a large commit' : 'inside of a transaction';
 }

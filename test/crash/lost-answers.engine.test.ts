@@ -19,6 +19,7 @@ import { runDeltaFeed } from '../../src/producers/delta-feed.ts';
 import { API, cuttingProxy, kafkaThrough, type CuttingProxy } from '../connections/kafka/cutting-proxy.ts';
 import { createChangeGenerator, seededRandom } from '../support/change-generator.ts';
 import { createDeltaCommits } from '../support/delta-commits.ts';
+import { isPublished } from '../support/feed-progress.ts';
 import { assertHistory, caughtUp } from '../support/history-check.ts';
 import { peakMemory } from '../support/memory.ts';
 import { startProxy, statement, type Proxy } from '../support/proxy.ts';
@@ -26,7 +27,7 @@ import { openSite, type Site } from '../support/site.ts';
 import { assertPublished, committedRecords } from '../support/topic-check.ts';
 import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
-import { startWorker, type Worker } from '../support/worker.ts';
+import { startWorker } from '../support/worker.ts';
 
 const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
 const hint = `seed ${seed} (set CRASH_SEED)`;
@@ -316,7 +317,7 @@ describe('connections that are slow, refuse or hang', { concurrency: true }, () 
       hanging: (on) => all.forEach((proxy) => proxy.hang(on)),
     };
     await commits.mixed();
-    await until('the first commit to arrive', () => isPublished(worker, commits.version));
+    await until('the first commit to arrive', () => isPublished(worker.lines, commits.version));
     for (const [name, trouble] of Object.entries(TROUBLES)) {
       trouble(true);
       await commits.mixed();
@@ -325,7 +326,7 @@ describe('connections that are slow, refuse or hang', { concurrency: true }, () 
       trouble(false);
       const began = Date.now();
       await commits.mixed();
-      await until(`the commits to arrive after ${name}`, () => isPublished(worker, commits.version), {
+      await until(`the commits to arrive after ${name}`, () => isPublished(worker.lines, commits.version), {
         timeoutMs: 40_000,
       });
       await caughtUp(site, 40_000);
@@ -400,10 +401,3 @@ describe('connections that are slow, refuse or hang', { concurrency: true }, () 
     await assertHistory(site, all, hint);
   });
 });
-
-function isPublished({ lines }: Worker, version: number): boolean {
-  const last = lines.findLast(({ msg }) => msg === 'publish ends')?.['position'] as
-    | { version: number; groups: number }
-    | undefined;
-  return last?.version === version && last.groups === 0;
-}

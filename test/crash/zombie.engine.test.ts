@@ -1,70 +1,55 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it, type TestContext } from 'node:test';
+import { describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { batchesInHand, tally } from '../support/batches.ts';
+import { batchesInHand, redeliveries, tally } from '../support/batches.ts';
 import { createChangeGenerator, seededRandom } from '../support/change-generator.ts';
 import { createDeltaCommits } from '../support/delta-commits.ts';
+import { isPublished, publishingNow } from '../support/feed-progress.ts';
 import { assertHistory, caughtUp } from '../support/history-check.ts';
-import { startProxy, type Proxy } from '../support/proxy.ts';
+import { startProxy } from '../support/proxy.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { assertPublished } from '../support/topic-check.ts';
+import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type LogLine, type Worker } from '../support/worker.ts';
 
 const SESSION_MS = 1500;
 const FREEZES = 6;
+const LIMIT = { timeout: 120_000 };
+const CONSUMERS = {
+  delivery: { sessionTimeoutMs: SESSION_MS, stoppedRetryMs: 1000, lockTimeoutMs: 300 },
+  batching: { maxBatchChanges: 300 },
+};
 
 const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
 const hint = `seed ${seed} (set CRASH_SEED)`;
 const freeze = ({ pid }: Worker): boolean => process.kill(pid, 'SIGSTOP');
 const thaw = ({ pid }: Worker): boolean => process.kill(pid, 'SIGCONT');
 
-/** The newest state that a worker's feed has told. */
-const feedState = ({ lines }: Worker): unknown =>
-  lines.findLast(({ part }) => String(part).startsWith('delta-feed/'))?.['state'];
-
 describe('a consumer that is frozen through a rebalance', () => {
-  let site: Site;
-  let proxy: Proxy;
-  const workers: Worker[] = [];
+  const later = undoing();
 
-  before(async () => {
-    site = await openSite({
-      prefix: 'zombie_consumer',
-      settings: {
-        delivery: { sessionTimeoutMs: SESSION_MS, stoppedRetryMs: 1000, lockTimeoutMs: 300 },
-        batching: { maxBatchChanges: 300 },
-      },
-    });
-    const { hostname, port } = new URL(site.config.postgres.url);
-    proxy = await startProxy({ host: hostname, port: Number(port) });
-  });
-  after(async () => {
-    await Promise.all(workers.map((worker) => worker.kill()));
-    await proxy?.close();
-    await site?.drop();
-  });
-
-  function start(...args: string[]): Worker {
-    const worker = startWorker(['--config', site.configFile, '--only', 'postgres-history', ...args]);
-    workers.push(worker);
-    return worker;
-  }
-
-  it('changes nothing when it continues: its transactions are fenced', async (t) => {
+  it('changes nothing when it continues: its transactions are fenced', LIMIT, async (t) => {
+    const site = later(await openSite({ prefix: 'zombie_consumer', settings: CONSUMERS }), (made) =>
+      made.drop(),
+    );
+    const url = new URL(site.config.postgres.url);
+    const proxy = later(await startProxy({ host: url.hostname, port: Number(url.port) }), (made) =>
+      made.close(),
+    );
+    url.host = `127.0.0.1:${proxy.port}`;
+    const start = (...args: string[]): Worker => {
+      const all = ['--config', site.configFile, '--only', 'postgres-history', ...args];
+      return later(startWorker(all), (made) => made.kill());
+    };
     const generator = createChangeGenerator({ seed, table: site.name, keys: 200 });
-    const publisher = await site.openPublisher();
+    const publisher = later(await site.openPublisher(), (made) => made.close());
     await publisher.publish(generator.next(1000));
-
-    const proxied = new URL(site.config.postgres.url);
-    proxied.host = `127.0.0.1:${proxy.port}`;
-    let held = false;
-    // Its transactions get no further than their first word: none holds a lock that would keep others out.
-    const begins = proxy.keepBack((request) => request.includes('BEGIN') && held);
-    const zombie = start('--set', `postgres.url=${proxied.href}`);
-    await until('the consumer to read', () => zombie.lines.some(({ msg }) => msg === 'offsets claimed'));
+    const zombie = start('--set', `postgres.url=${url.href}`);
     await caughtUp(site, 20_000);
-    held = true;
+
+    // Its transactions get no further than their first word: none holds a lock that would keep others out.
+    const begins = proxy.keepBack((request) => request.includes('BEGIN'));
     await publisher.publish(generator.next(2000));
     await until(
       'all partitions to be in hand',
@@ -72,34 +57,29 @@ describe('a consumer that is frozen through a rebalance', () => {
     );
     const inHand = batchesInHand(zombie.lines);
     freeze(zombie);
-
     const successor = start();
     await caughtUp(site, 30_000);
+    const before = await everything(site);
     const linesBefore = zombie.lines.length;
-    const stateBefore = await everything(site);
     begins.release();
     thaw(zombie);
     await until('the zombie to be told where its partitions stand', () =>
       zombie.lines.slice(linesBefore).some(({ msg }) => msg === 'offsets claimed'),
     );
-    await until('the zombie to be a member again', () => joined(zombie.lines.slice(linesBefore)));
+    await until('the zombie to be a member again', () => hasJoined(zombie.lines.slice(linesBefore)));
 
     for (const [partition, from] of inHand) {
-      const ends = (worker: Worker): LogLine[] =>
-        worker.lines.filter(
-          (line) => line.msg === 'apply ends' && line['partition'] === partition && line['from'] === from,
-        );
-      assert.equal(
-        ends(zombie).length,
-        0,
+      const has = ({ lines }: Worker, msg: string): boolean =>
+        lines.some((line) => line.msg === msg && line['partition'] === partition && line['from'] === from);
+      assert.ok(
+        !has(zombie, 'apply ends'),
         `partition ${partition}: the zombie's batch from ${from} came through`,
       );
-      assert.ok(successor.lines.some((line) => line.msg === 'apply begins' && line['from'] === from));
+      assert.ok(has(successor, 'apply ends'), `partition ${partition}: nobody has taken over at ${from}`);
     }
-    assert.equal(await everything(site), stateBefore, 'the zombie has changed something');
+    assert.equal(await everything(site), before, 'the zombie has changed something');
 
     await publisher.publish(generator.next(1000));
-    await publisher.close();
     await caughtUp(site, 20_000);
     for (const worker of [zombie, successor]) assert.equal(await worker.stop(), 0);
     t.diagnostic(`${inHand.size} batches of the zombie were fenced; ${hint}`);
@@ -108,37 +88,22 @@ describe('a consumer that is frozen through a rebalance', () => {
 });
 
 describe('consumers that are frozen at random, one after the other', () => {
-  let site: Site;
-  const workers: Worker[] = [];
+  const later = undoing();
 
-  before(async () => {
-    site = await openSite({
-      prefix: 'frozen_consumers',
-      settings: {
-        delivery: { sessionTimeoutMs: SESSION_MS, stoppedRetryMs: 1000, lockTimeoutMs: 300 },
-        batching: { maxBatchChanges: 300 },
-      },
-    });
-  });
-  after(async () => {
-    await Promise.all(workers.map((worker) => worker.kill()));
-    await site?.drop();
-  });
-
-  it('lose nothing and apply nothing twice', async (t) => {
+  it('lose nothing and apply nothing twice', LIMIT, async (t) => {
+    const site = later(await openSite({ prefix: 'frozen_consumers', settings: CONSUMERS }), (made) =>
+      made.drop(),
+    );
     const random = seededRandom(seed);
     const generator = createChangeGenerator({ seed: seed + 1, table: site.name, keys: 200 });
-    const publisher = await site.openPublisher();
-    for (let n = 0; n < 2; n++)
-      workers.push(startWorker(['--config', site.configFile, '--only', 'postgres-history']));
-    let publishing = true;
-    const published = (async () => {
-      while (publishing) {
-        await publisher.publish(generator.next(100));
-        await delay(20);
-      }
-    })();
-    published.catch(() => undefined);
+    const publisher = later(await site.openPublisher(), (made) => made.close());
+    const workers = [1, 2].map(() =>
+      later(startWorker(['--config', site.configFile, '--only', 'postgres-history']), (made) => made.kill()),
+    );
+    const publishing = repeating(later, async () => {
+      await publisher.publish(generator.next(100));
+      await delay(20);
+    });
     const phases: string[] = [];
     while (phases.length < FREEZES) {
       const victim = workers[phases.length % 2]!;
@@ -153,56 +118,47 @@ describe('consumers that are frozen at random, one after the other', () => {
       phases.push(batchesInHand(victim.lines).size > 0 ? 'mid-batch' : 'between batches');
       thaw(victim);
     }
-    publishing = false;
-    await published;
-    await publisher.close();
+    await publishing.stop();
     await caughtUp(site, 30_000);
     for (const worker of workers) assert.equal(await worker.stop(), 0);
-    t.diagnostic(`${generator.shares.total} changes, ${FREEZES} freezes: ${tally(phases)}; ${hint}`);
+    const again = redeliveries(workers.flatMap(({ lines }) => lines));
+    t.diagnostic(
+      `${generator.shares.total} changes, ${FREEZES} freezes: ${tally(phases)}; ${again} batches begun again; ${hint}`,
+    );
+    assert.ok(again > 0, 'no batch was begun a second time: nobody took over');
     await assertHistory(site, generator.all, hint);
   });
 });
 
 describe('a poller that is frozen inside of a transaction', () => {
-  let site: Site;
-  const workers: Worker[] = [];
+  const later = undoing();
 
-  before(async () => {
-    site = await openSite({
-      prefix: 'zombie_poller',
-      settings: { batching: { maxChangesPerTransaction: 50 }, polling: { maxMs: 50 } },
-    });
-  });
-  after(async () => {
-    await Promise.all(workers.map((worker) => worker.kill()));
-    await site?.drop();
-  });
-
-  it('loses its table to the standby, and its sends are fenced when it continues', async (t: TestContext) => {
+  it('loses its table to the standby, and its sends are fenced when it continues', LIMIT, async (t) => {
+    const settings = { batching: { maxChangesPerTransaction: 50 }, polling: { maxMs: 50 } };
+    const site = later(await openSite({ prefix: 'zombie_poller', settings }), (made) => made.drop());
     const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
-    const start = (): Worker => {
-      const worker = startWorker(['--config', site.configFile, '--only', 'delta-feed']);
-      workers.push(worker);
-      return worker;
-    };
+    const start = (): Worker =>
+      later(startWorker(['--config', site.configFile, '--only', 'delta-feed']), (made) => made.kill());
     const zombie = start();
     await until('the poller to poll', () => feedState(zombie) === 'polling');
     const standby = start();
     await until('a standby', () => feedState(standby) === 'standby');
 
     const committed = commits.large(3000);
-    await until('the middle of the commit', () => publishing(zombie.lines)?.groups === 500, { everyMs: 1 });
+    await until('the middle of the commit', () => publishingNow(zombie.lines)?.groups === 500, {
+      everyMs: 1,
+    });
     freeze(zombie);
     const frozenAt = Date.now();
     await committed;
     await until('the standby to take over', () => feedState(standby) === 'polling', { timeoutMs: 20_000 });
     const tookOver = Date.now() - frozenAt;
-    await until('everything to be published', () => published(standby.lines, commits.version));
+    await until('everything to be published', () => isPublished(standby.lines, commits.version));
     const linesBefore = zombie.lines.length;
     thaw(zombie);
     await until('the zombie to stand by', () => feedState(zombie) === 'standby');
     await commits.mixed();
-    await until('the next commit', () => published(standby.lines, commits.version));
+    await until('the next commit', () => isPublished(standby.lines, commits.version));
     assert.deepEqual(
       zombie.lines.slice(linesBefore).filter(({ msg }) => msg === 'publish ends'),
       [],
@@ -212,12 +168,22 @@ describe('a poller that is frozen inside of a transaction', () => {
     // It is as good as new all the same.
     await standby.kill();
     await commits.mixed();
-    await until('the former zombie to go on', () => published(zombie.lines, commits.version));
+    await until('the former zombie to go on', () => isPublished(zombie.lines, commits.version));
     assert.equal(await zombie.stop(), 0);
     t.diagnostic(`taken over ${tookOver} ms after the freeze; ${commits.changes.length} changes; ${hint}`);
     await assertPublished(site, commits, hint);
   });
 });
+
+/** The newest state that a worker's feed has told. */
+function feedState({ lines }: Worker): unknown {
+  return lines.findLast(({ part }) => String(part).startsWith('delta-feed/'))?.['state'];
+}
+
+/** Whether the group has given it partitions. */
+function hasJoined(lines: readonly LogLine[]): boolean {
+  return lines.some(({ msg }) => msg === 'Consumer has joined the group');
+}
 
 /** Every row as it lies there, with the transaction that wrote it. */
 async function everything({ pool }: Site): Promise<string> {
@@ -228,23 +194,4 @@ async function everything({ pool }: Site): Promise<string> {
        (SELECT string_agg(concat(d.xmin, d.*::text), ';' ORDER BY key, ts) FROM deltaferry.orphan_deletes d)) AS all`,
   );
   return rows[0]!.all;
-}
-
-/** Whether the group has given it partitions. */
-function joined(lines: readonly LogLine[]): boolean {
-  return lines.some(({ msg }) => msg === 'Consumer has joined the group');
-}
-
-function publishing(lines: readonly LogLine[]): { version: number; groups: number } | undefined {
-  const last = lines.findLast(({ msg }) => msg.startsWith('publish '));
-  return last?.msg === 'publish begins'
-    ? (last['position'] as { version: number; groups: number })
-    : undefined;
-}
-
-function published(lines: readonly LogLine[], version: number): boolean {
-  const last = lines.findLast(({ msg }) => msg === 'publish ends')?.['position'] as
-    | { version: number; groups: number }
-    | undefined;
-  return last?.version === version && last.groups === 0;
 }

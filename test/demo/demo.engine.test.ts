@@ -11,6 +11,8 @@ import { stackStatus, stopStack } from '../../src/stack/stack.ts';
 const root = mkdtempSync(join(tmpdir(), 'deltaferry-demo-'));
 const dir = join(root, 'stack');
 const input = join(root, 'input.csv');
+/** One version each: a single commit. */
+const smallInput = join(root, 'small.csv');
 
 /** Twenty people with one to three versions, the third equal to the second, every fourth gone. */
 function inputText(): string {
@@ -55,6 +57,7 @@ describe('the demo', () => {
     // As root, Postgres runs as nobody, who has to get there.
     chmodSync(root, 0o755);
     writeFileSync(input, inputText());
+    writeFileSync(smallInput, inputText().replaceAll(/^.*,200[1-9]-01-01,.*\n|(?<=,)2001-01-01$/gm, ''));
   });
 
   after(async () => {
@@ -78,12 +81,14 @@ describe('the demo', () => {
 
   it('answers 1 and names the key where one row of the history is wrong', async () => {
     const { outcome, text } = await demo({
+      input: smallInput,
       async beforeVerify({ postgres }) {
         const person = new pg.Client({ connectionString: postgres.url });
         await person.connect();
-        await person.query(
-          'UPDATE public.employees SET salary = salary + 0.01 WHERE emp_id = 7 AND is_active',
+        const { rowCount } = await person.query(
+          'UPDATE public.employees SET salary = salary + 0.01 WHERE emp_id = 7',
         );
+        assert.equal(rowCount, 1);
         await person.end();
       },
     });
@@ -91,7 +96,7 @@ describe('the demo', () => {
     assert.doesNotMatch(text, /VERIFIED/);
     assert.match(
       text,
-      /^DIFFERENT: 1 version\. The first:\n {2}expected 7 Person 7 7001\.50 .*\n {2}found {4}7 Person 7 7001\.51 /m,
+      /^DIFFERENT: 1 version\. The first:\n {2}expected 7 Person 7 7000\.50 .*\n {2}found {4}7 Person 7 7000\.51 /m,
     );
     await assertNothingLeft();
   });

@@ -29,3 +29,22 @@ export function undoing(): Later {
     return made;
   };
 }
+
+/**
+ * Does the step again and again beside the test. `stop` resolves when the last one has ended, and throws what
+ * one of them threw; a test that fails stops it, too.
+ */
+export function repeating(
+  later: Later,
+  step: (n: number) => Promise<unknown>,
+): { readonly stop: () => Promise<void> } {
+  let stopped = false;
+  const running = (async () => {
+    for (let n = 0; !stopped; n++) await step(n);
+  })();
+  const stop = (): Promise<void> => {
+    stopped = true;
+    return running;
+  };
+  return later({ stop }, () => stop().catch(() => undefined));
+}
