@@ -10,7 +10,19 @@ import { MissingRequirement } from './requirements.js';
 const tasks = { check, test, bench, format };
 
 /** Tests that need no engine; one that does is called *.engine.test.ts. */
-const pureFolders = ['change', 'scd', 'flow', 'service', 'setup', 'cli', 'consumers', 'producers', 'bin'];
+const pureFolders = [
+  'change',
+  'scd',
+  'flow',
+  'service',
+  'setup',
+  'cli',
+  'consumers',
+  'producers',
+  'bin',
+  'demo',
+  'docs',
+];
 
 await main(async () => {
   const [name, ...args] = process.argv.slice(2);

@@ -35,8 +35,8 @@ const accepted: readonly Case[] = [
       [
         config.batching,
         {
-          maxChangesPerTransaction: 8000,
-          maxBatchChanges: 5000,
+          maxChangesPerTransaction: 20_000,
+          maxBatchChanges: 8000,
           maxBytesPerPartition: 262_144,
           partitionsConcurrently: 4,
         },

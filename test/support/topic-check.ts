@@ -94,7 +94,8 @@ export async function assertPublished(site: Site, commits: DeltaCommits, hint: s
   return published;
 }
 
-async function storedPosition(site: Site): Promise<Record<string, unknown> | undefined> {
+/** What the feed would go on from, were it opened now. */
+export async function storedPosition(site: Site): Promise<Record<string, unknown> | undefined> {
   const records = await committedRecords(site.kafka, site.config.topics.positions);
   const last = [...records.values()]
     .flat()
