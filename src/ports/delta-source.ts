@@ -4,6 +4,8 @@ import { OperatorError, type ErrorDetails, type PoisonError } from '../errors.ts
 export interface DeltaCommit {
   readonly version: number;
   readonly operation: string;
+  /** Its time as text: commits of one number in two tables differ in it. */
+  readonly stamp: string;
   /** The mark a sink of ours left in the commit (`deltaferry/…`), null for everybody else's commits. */
   readonly mark: string | null;
 }

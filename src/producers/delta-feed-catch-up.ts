@@ -14,21 +14,32 @@ export interface CatchUpDeps extends SessionDeps {
   readonly look: () => Promise<void>;
 }
 
+/** Commits of the history asked for while the table is busy. */
+const FEW_COMMITS = 10;
+
 type Pages = AsyncIterable<readonly DeltaChangeRow[]>;
 
 /**
  * Publishes everything from the batcher's next version to the newest; resolves with whether there was
- * anything. The last batch may still be on its way then. `ahead`: the next version is known to exist,
- * so it is read while the history is asked; the answer decides whether the rows count.
+ * anything. The last batch may still be on its way then. `stamped`: the table's stamp says that there is
+ * a next version, so it is read while the history is asked; the answer decides whether the rows count.
+ * `unseen`: nobody has looked at the table, the history has to tell whether it is still the same.
  */
-export function createCatchUp(deps: CatchUpDeps): (signal: AbortSignal, ahead: boolean) => Promise<boolean> {
+export function createCatchUp(
+  deps: CatchUpDeps,
+): (signal: AbortSignal, found: 'stamped' | 'looked' | 'unseen') => Promise<boolean> {
   const { source, batcher, publisher, options, mapping, look } = deps;
 
-  async function catchUp(signal: AbortSignal, ahead: boolean): Promise<boolean> {
+  let newest: DeltaCommit | null = null;
+
+  async function catchUp(signal: AbortSignal, found: 'stamped' | 'looked' | 'unseen'): Promise<boolean> {
     const next = batcher.next();
-    const early = ahead ? startReading(next, signal) : null;
+    const early = found === 'stamped' ? startReading(next, signal) : null;
     try {
-      const commits = await history(next, signal);
+      const limit = found === 'unseen' ? Math.min(FEW_COMMITS, options.historyLimit) : options.historyLimit;
+      const commits = await history(next, limit, signal);
+      if (found === 'unseen' && !continues(commits, newest)) await look();
+      newest = commits[0] ?? null;
       const latest = commits[0]?.version ?? -1;
       deps.onPolled?.({ latestVersion: latest });
       if (latest < next) return checkNotShorter(latest, next);
@@ -45,8 +56,8 @@ export function createCatchUp(deps: CatchUpDeps): (signal: AbortSignal, ahead: b
   }
 
   /** Newest first, back to the version `next` at least. */
-  async function history(next: number, signal: AbortSignal): Promise<readonly DeltaCommit[]> {
-    const commits = await orAborted(source.commits(options.historyLimit), signal);
+  async function history(next: number, limit: number, signal: AbortSignal): Promise<readonly DeltaCommit[]> {
+    const commits = await orAborted(source.commits(limit), signal);
     if (reaches(commits, next)) return commits;
     const behind = (commits[0]?.version ?? next) - next + 1;
     const all = await orAborted(source.commits(behind + options.historyLimit), signal);
@@ -146,6 +157,17 @@ interface EarlyRead {
 
 async function* startingWith<T>(first: IteratorResult<T>, rest: AsyncIterator<T>): AsyncGenerator<T> {
   for (let at = first; at.done !== true; at = await rest.next()) yield at.value;
+}
+
+/** Whether this is the history of the table that `newest` was the last commit of, and nobody has replaced it since. */
+function continues(commits: readonly DeltaCommit[], newest: DeltaCommit | null): boolean {
+  return (
+    newest !== null &&
+    commits.some(({ version, stamp }) => version === newest.version && stamp === newest.stamp) &&
+    commits.every(
+      ({ version, operation }) => version <= newest.version || !/CREATE|REPLACE|CLONE/i.test(operation),
+    )
+  );
 }
 
 function reaches(commits: readonly DeltaCommit[], version: number): boolean {

@@ -16,6 +16,11 @@ export interface DeltaFeedOptions {
   readonly pollMaxMs: number;
   /** The history is read at least this often, should a commit not show in the table's stamp. */
   readonly recheckMs: number;
+  /**
+   * For so long after a commit the history itself is asked for the next one: asking the table for its stamp is
+   * cheap when nothing has happened, and dear (it counts its files anew) right after a commit.
+   */
+  readonly busyMs: number;
   /** Commits of the history asked for at a time; a longer backlog asks for as many as it has. */
   readonly historyLimit: number;
   /** Most versions that one statement reads. */
@@ -32,6 +37,7 @@ export const DELTA_FEED_DEFAULTS: DeltaFeedOptions = {
   pollMinMs: 5,
   pollMaxMs: 200,
   recheckMs: 5_000,
+  busyMs: 3_000,
   historyLimit: 100,
   maxVersionsPerRead: 100,
   backoffInitialMs: 50,

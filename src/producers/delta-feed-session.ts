@@ -33,23 +33,28 @@ export async function followTable(deps: SessionDeps, signal: AbortSignal): Promi
   const catchUp = createCatchUp({ ...deps, batcher, publisher, look });
   let seenStamp: string | null = null;
   let readAt = 0;
+  let movedAt = Number.NEGATIVE_INFINITY;
   let waitMs = options.pollMinMs;
+  let busy = false;
   try {
     while (!signal.aborted) {
       publisher.check();
       let moved = false;
-      if (table.stamp !== seenStamp || clock.now() - readAt >= options.recheckMs) {
-        // A new stamp says that the next version is there: it is read while the history is asked whose it is.
-        const { stamp } = table;
-        moved = await catchUp(signal, seenStamp !== null && stamp !== seenStamp);
+      const { stamp } = table;
+      if (busy) moved = await catchUp(signal, 'unseen');
+      else if (stamp !== seenStamp || clock.now() - readAt >= options.recheckMs) {
+        moved = await catchUp(signal, seenStamp !== null && stamp !== seenStamp ? 'stamped' : 'looked');
         seenStamp = stamp;
         readAt = clock.now();
       }
       deps.onAlive();
-      waitMs = moved ? options.pollMinMs : Math.min(options.pollMaxMs, Math.max(1, waitMs) * 2);
+      if (moved) movedAt = clock.now();
+      busy = clock.now() - movedAt < options.busyMs;
+      if (moved) waitMs = options.pollMinMs;
+      else waitMs = busy ? options.pollMaxMs : Math.min(options.pollMaxMs, Math.max(1, waitMs) * 2);
       await clock.sleep(waitMs, signal);
       if (signal.aborted) break;
-      await look();
+      if (!busy) await look();
     }
   } catch (error) {
     if (!signal.aborted) throw error;

@@ -260,20 +260,20 @@ describe('delta feed: transactions', () => {
   });
 });
 
-describe('delta feed: what stops it, with the remedy', () => {
-  async function stops(
-    code: string,
-    run: FeedRun,
-    remedy = /deltaferry backfill employees/,
-  ): Promise<OperatorError> {
-    await run.reaches('stopped');
-    const state = run.state();
-    assert.ok(state.name === 'stopped' && state.error instanceof OperatorError, JSON.stringify(state));
-    assert.equal(state.error.code, code);
-    assert.match(state.error.remedy ?? '', remedy);
-    return state.error;
-  }
+async function stops(
+  code: string,
+  run: FeedRun,
+  remedy = /deltaferry backfill employees/,
+): Promise<OperatorError> {
+  await run.reaches('stopped');
+  const state = run.state();
+  assert.ok(state.name === 'stopped' && state.error instanceof OperatorError, JSON.stringify(state));
+  assert.equal(state.error.code, code);
+  assert.match(state.error.remedy ?? '', remedy);
+  return state.error;
+}
 
+describe('delta feed: what stops it, with the remedy', () => {
   it('versions that are vacuumed', async () => {
     table.insert(employee(1));
     table.insert(employee(2));
@@ -303,7 +303,7 @@ describe('delta feed: what stops it, with the remedy', () => {
     table.insert(employee(1));
     const run = start();
     await upTo(1);
-    table.id = 'table-2';
+    table.replace();
     table.insert(employee(2));
     await stops('DELTA_TABLE_REPLACED', run);
     assert.deepEqual(records(), ['1 insert 1 →Ann']);
@@ -482,6 +482,7 @@ describe('delta feed: polling', () => {
       log: topic.log(),
       leadership: leadership.port(),
       clock,
+      options: { busyMs: 0 },
     });
     runs.push(run);
     await until(() => clock.slept.length > 10, 'ten waits');
@@ -509,7 +510,7 @@ describe('delta feed: polling', () => {
       log: topic.log(),
       leadership: leadership.port(),
       clock,
-      options: { recheckMs: 5_000 },
+      options: { recheckMs: 5_000, busyMs: 0 },
     });
     runs.push(run);
     await until(() => clock.now() > 4_000, 'four seconds');
@@ -523,7 +524,7 @@ describe('delta feed: polling', () => {
     const source = table.source();
     const reads: string[] = [];
     start(
-      {},
+      { busyMs: 0 },
       {
         source: {
           ...source,
@@ -544,5 +545,47 @@ describe('delta feed: polling', () => {
       ['1', '3', '4'],
     );
     assert.deepEqual(reads, ['0-0', '1-1', '2-2', '3-3', '4-4']);
+  });
+
+  describe('right after a commit the history is asked, not the table', () => {
+    const looks = { count: 0 };
+    const counted = (): DeltaSource => {
+      const source = table.source();
+      looks.count = 0;
+      return { ...source, describe: () => ((looks.count += 1), source.describe()) };
+    };
+
+    it('commits that follow one another are published without a look at the table', async () => {
+      start({ busyMs: 60_000 }, { source: counted() });
+      table.insert(employee(1));
+      await upTo(1);
+      const before = looks.count;
+      for (let id = 2; id <= 5; id += 1) {
+        table.insert(employee(id));
+        await upTo(id);
+      }
+      assert.equal(looks.count, before);
+      assert.deepEqual(
+        topic.changes.map(({ key }) => key),
+        ['1', '2', '3', '4', '5'],
+      );
+    });
+
+    for (const [what, replace] of [
+      ['created anew', () => table.createAnew()],
+      ['replaced', () => table.replace()],
+    ] as const)
+      it(`a table that was ${what} meanwhile is found out before anything of it is published`, async () => {
+        const run = start({ busyMs: 60_000 }, { source: counted() });
+        table.insert(employee(1));
+        await upTo(1);
+        replace();
+        for (let id = 7; id <= 12; id += 1) table.insert(employee(id));
+        await stops('DELTA_TABLE_REPLACED', run);
+        assert.deepEqual(
+          topic.changes.map(({ key }) => key),
+          ['1'],
+        );
+      });
   });
 });

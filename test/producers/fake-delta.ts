@@ -119,6 +119,19 @@ export class FakeDelta {
     this.commit(operation, [], this.rows);
   }
 
+  /** CREATE OR REPLACE TABLE: the history goes on, the table is another. */
+  replace(): void {
+    this.id = `${this.id}'`;
+    this.commit('CREATE OR REPLACE TABLE', [], []);
+  }
+
+  /** DROP and CREATE: another table, another history. */
+  createAnew(): void {
+    this.id = `${this.id}'`;
+    this.commits.length = 0;
+    this.commit('CREATE TABLE', [], []);
+  }
+
   /** Rows as they are: for what no command of an honest table writes. */
   raw(...rows: readonly (Pick<DeltaChangeRow, 'type' | 'row'> & Partial<DeltaChangeRow>)[]): void {
     const version = this.commits.length;
@@ -126,6 +139,7 @@ export class FakeDelta {
     this.commits.push({
       version,
       operation: 'RAW',
+      stamp: `${this.id}@${ts}`,
       mark: null,
       ts,
       rows: this.sorted(rows.map((row) => ({ invalid: null, ...row, version, ts }))),
@@ -145,7 +159,7 @@ export class FakeDelta {
           .slice(this.historyFrom)
           .slice(-limit)
           .reverse()
-          .map(({ version, operation, mark }) => ({ version, operation, mark })),
+          .map(({ version, operation, stamp, mark }) => ({ version, operation, stamp, mark })),
       changes: (from, to, signal) => this.changes(from, to, signal),
       close: async () => {},
     };
@@ -184,7 +198,15 @@ export class FakeDelta {
     const version = this.commits.length;
     const ts = timeOf(version);
     const rows = images.map(([type, row]) => ({ version, type, ts, row, invalid: null }));
-    this.commits.push({ version, operation, mark, ts, rows: this.sorted(rows), state });
+    this.commits.push({
+      version,
+      operation,
+      stamp: `${this.id}@${ts}`,
+      mark,
+      ts,
+      rows: this.sorted(rows),
+      state,
+    });
   }
 
   private keyOf(row: Row): Row[number] | undefined {

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import type { Change } from '../../src/change/change.ts';
 import { expectedHistory } from './oracle.ts';
 import type { Site } from './site.ts';
+import { settledEnds, topicEnds } from './topic-ends.ts';
 import { until } from './until.ts';
 
 /** Where the sink stands in each partition, and where the topic ends. */
@@ -16,7 +17,7 @@ export async function partitionOffsets(site: Site): Promise<PartitionOffset[]> {
     'SELECT partition, next_offset FROM deltaferry.offsets WHERE topic = $1',
     [site.topic],
   );
-  const ends = await topicEnds(site, site.topic);
+  const ends = await topicEnds(site.kafka, site.topic);
   return ends.map((end, partition) => ({
     partition,
     stored: Number(rows.find((row) => row.partition === partition)?.next_offset ?? -1),
@@ -24,23 +25,13 @@ export async function partitionOffsets(site: Site): Promise<PartitionOffset[]> {
   }));
 }
 
-/** The offset after the last record of each partition. */
-export async function topicEnds(site: Site, topic: string): Promise<number[]> {
-  const admin = site.kafka.admin();
-  await admin.connect();
-  try {
-    const offsets = await admin.fetchTopicOffsets(topic);
-    return offsets.sort((one, other) => one.partition - other.partition).map(({ high }) => Number(high));
-  } finally {
-    await admin.disconnect();
-  }
-}
-
 /** The last record of a partition is the mark that ends its transaction: it may stay unread, a change may not. */
 const isAtEnd = ({ stored, end }: PartitionOffset): boolean =>
   stored === end || (end > 0 && stored === end - 1);
 
+/** Waits until the sink has applied everything that was published before the call. */
 export async function caughtUp(site: Site, timeoutMs: number): Promise<void> {
+  await settledEnds(site.kafka, site.topic);
   await until('the sink has applied everything', async () => (await partitionOffsets(site)).every(isAtEnd), {
     timeoutMs,
     everyMs: 100,
@@ -55,7 +46,7 @@ export async function assertHistory(site: Site, changes: readonly Change[], hint
     [],
     hint,
   );
-  assert.deepEqual(await topicEnds(site, `${site.topic}.dead-letters`), [0], `dead letters, ${hint}`);
+  assert.deepEqual(await settledEnds(site.kafka, `${site.topic}.dead-letters`), [0], `dead letters, ${hint}`);
   assertSame(
     await storedVersions(site),
     expected.versions.map(({ key, name, salary, from, to }) =>

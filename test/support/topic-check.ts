@@ -6,8 +6,8 @@ import type { Change, Row } from '../../src/change/change.ts';
 import { createRecordStream } from '../../src/connections/kafka/record-stream.ts';
 import type { StreamRecord } from '../../src/ports/record-stream.ts';
 import type { DeltaCommits, Employee } from './delta-commits.ts';
-import { topicEnds } from './history-check.ts';
 import type { Site } from './site.ts';
+import { settledEnds } from './topic-ends.ts';
 import { until } from './until.ts';
 
 /** Every committed record of a topic by partition, in order, up to its end as it is now. */
@@ -15,6 +15,7 @@ export async function committedRecords(
   kafka: Kafka,
   topic: string,
 ): Promise<ReadonlyMap<number, readonly StreamRecord[]>> {
+  await settledEnds(kafka, topic);
   const found = new Map<number, StreamRecord[]>();
   const left = new Map<number, bigint>();
   const stop = new AbortController();
@@ -84,7 +85,7 @@ export async function assertPublished(site: Site, commits: DeltaCommits, hint: s
     0,
     `${off.length} of ${commits.changes.length} changes are not one record, ${hint}\n${shown.join('\n')}`,
   );
-  assert.deepEqual(await topicEnds(site, `${site.topic}.dead-letters`), [0], `dead letters, ${hint}`);
+  assert.deepEqual(await settledEnds(site.kafka, `${site.topic}.dead-letters`), [0], `dead letters, ${hint}`);
   const position = await storedPosition(site);
   assert.deepEqual(
     { version: position?.['version'], groups: position?.['groups'] },

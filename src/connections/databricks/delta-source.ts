@@ -94,7 +94,13 @@ function tableOf(row: DatabricksRow | undefined): DeltaTable {
 }
 
 function commitOf(row: DatabricksRow): DeltaCommit {
-  return { version: Number(row['version']), operation: String(row['operation']), mark: commitMark(row) };
+  const { timestamp } = row;
+  return {
+    version: Number(row['version']),
+    operation: String(row['operation']),
+    stamp: timestamp instanceof Date ? timestamp.toISOString() : String(timestamp),
+    mark: commitMark(row),
+  };
 }
 
 /** The driver gives a map as an object; an older warehouse as JSON text. */
