@@ -17,6 +17,7 @@ import type { ChangeLog } from '../../src/ports/change-log.ts';
 import type { HistorySink } from '../../src/ports/history-sink.ts';
 import { runDeltaFeed } from '../../src/producers/delta-feed.ts';
 import { API, cuttingProxy, kafkaThrough, type CuttingProxy } from '../connections/kafka/cutting-proxy.ts';
+import { endsWell } from '../support/ends-well.ts';
 import { createChangeGenerator, seededRandom } from '../support/change-generator.ts';
 import { createDeltaCommits } from '../support/delta-commits.ts';
 import { isPublished } from '../support/feed-progress.ts';
@@ -35,7 +36,7 @@ const random = seededRandom(seed);
 const pick = <T>(items: readonly T[]): T => items[Math.floor(random() * items.length)]!;
 
 /** Nothing here should hang; if it does, the test says so. */
-const LIMIT = { timeout: 180_000 };
+const LIMIT = { timeout: 600_000 };
 
 const QUICK = {
   delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000, lockTimeoutMs: 500 },
@@ -81,7 +82,7 @@ describe('Postgres whose answers are lost', () => {
       () => proxy.loseAnswers(1),
     ];
     await publisher.publish(generator.next(100));
-    await caughtUp(site, 20_000);
+    await caughtUp(site, 180_000);
     let armed = 0;
     while (proxy.lost < LOSSES) {
       await publisher.publish(generator.next(20));
@@ -90,8 +91,8 @@ describe('Postgres whose answers are lost', () => {
       pick(kinds)();
       armed += 1;
     }
-    await caughtUp(site, 40_000);
-    assert.equal(await worker.stop(), 0);
+    await caughtUp(site, 180_000);
+    await endsWell(worker);
     const unknown = worker.lines.filter(({ code }) => code === 'COMMIT_UNKNOWN').length;
     t.diagnostic(
       `${proxy.lost} losses, ${unknown} of them a COMMIT in doubt; ${generator.shares.total} changes; ${hint}`,
@@ -170,7 +171,7 @@ describe('Kafka whose answers are lost', () => {
         const position = await storedPosition(site);
         return position?.['version'] === commits.version && position['groups'] === 0;
       },
-      { timeoutMs: 60_000, everyMs: 500 },
+      { timeoutMs: 180_000, everyMs: 500 },
     );
     stop.abort();
     await running;
@@ -245,7 +246,7 @@ describe('Kafka whose answers are lost', () => {
         if (n % 2 === 0) broker.cut(pick(cuts));
         await delay(20);
       }
-      await caughtUp(site, 40_000);
+      await caughtUp(site, 180_000);
       await assertHistory(site, generator.all, hint);
 
       // Its letter is written, the answer lost: it may be written twice, and everything else goes on.
@@ -257,7 +258,7 @@ describe('Kafka whose answers are lost', () => {
       await producer.send({ topic, messages: [{ key: '1', value: 'not a change' }] });
       await until('the letter to be acknowledged', () => letters.length === 1);
       await publisher.publish(generator.next(200));
-      await caughtUp(site, 20_000);
+      await caughtUp(site, 180_000);
       stop.abort();
       await running;
       const written = [...(await committedRecords(site.kafka, `${topic}.dead-letters`)).values()].flat();
@@ -325,16 +326,15 @@ describe('connections that are slow, refuse or hang', { concurrency: true }, () 
       const began = Date.now();
       await commits.mixed();
       await until(`the commits to arrive after ${name}`, () => isPublished(worker.lines, commits.version), {
-        timeoutMs: 40_000,
+        timeoutMs: 180_000,
       });
-      await caughtUp(site, 40_000);
+      await caughtUp(site, 180_000);
       t.diagnostic(`${name}: everything had arrived ${Date.now() - began} ms after it was over`);
     }
     const changes = await assertPublished(site, commits, hint);
     await assertHistory(site, changes, hint);
     const peak = peakMemory(worker.pid);
-    assert.ok(worker.alive());
-    assert.equal(await worker.stop(), 0);
+    await endsWell(worker);
     t.diagnostic(
       `${all.reduce((sum, { lost }) => sum + lost, 0)} answers lost; ${commits.changes.length} changes; peak ${peak ?? '-'} MB; ${hint}`,
     );
@@ -377,7 +377,7 @@ describe('connections that are slow, refuse or hang', { concurrency: true }, () 
       await publisher.publish(changes);
     };
     for (let n = 0; n < 10; n++) await publish(500);
-    await caughtUp(site, 30_000);
+    await caughtUp(site, 180_000);
     const before = peakMemory(worker.pid);
     const hungSince = Date.now();
     proxy.hang(true);
@@ -385,13 +385,12 @@ describe('connections that are slow, refuse or hang', { concurrency: true }, () 
     await delay(Math.max(0, 30_000 - (Date.now() - hungSince)));
     const whileHanging = peakMemory(worker.pid);
     proxy.hang(false);
-    await caughtUp(site, 60_000);
+    await caughtUp(site, 180_000);
     const peak = peakMemory(worker.pid);
     t.diagnostic(
       `peak memory ${before} MB before, ${whileHanging} MB after 30 s with ${BACKLOG_MB} MB waiting, ${peak} MB at the end`,
     );
-    assert.ok(worker.alive());
-    assert.equal(await worker.stop(), 0);
+    await endsWell(worker);
     if (before !== null && whileHanging !== null && peak !== null) {
       assert.ok(whileHanging - before < BACKLOG_MB / 2, `${before} → ${whileHanging} MB`);
       assert.ok(peak < 512, `${peak} MB`);
