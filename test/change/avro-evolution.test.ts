@@ -319,7 +319,7 @@ test('property: corrupted bytes are poison or another change, never a crash, a h
       for (const [at, byte] of changed) bytes[at + 5] = byte;
       decodeAny(bytes);
     }),
-    { numRuns: 3000 },
+    { numRuns: 12_000 },
   );
   fc.assert(
     fc.property(fc.uint8Array({ maxLength: 200 }), (noise) =>

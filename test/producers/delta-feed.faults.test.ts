@@ -79,7 +79,7 @@ describe('delta feed under faults', () => {
         ).length;
         hit.changes += world.topic.changes.length;
       }),
-      { numRuns: 300, interruptAfterTimeLimit: 60_000, markInterruptAsFailure: true },
+      { numRuns: 1000, interruptAfterTimeLimit: 120_000, markInterruptAsFailure: true },
     );
     // The generator earns its name: otherwise the property above says nothing.
     assert.ok(
