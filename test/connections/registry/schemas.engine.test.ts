@@ -45,6 +45,18 @@ describe('schema registry on the stack', () => {
     assert.deepEqual(await registry.latest(subject), { id, version: 2, schema: wider });
   });
 
+  it('takes the same from several at once: their subjects end as one', async () => {
+    for (let round = 0; round < 10; round += 1) {
+      const shared = `test-${randomUUID()}-value`;
+      const same = { ...schema, name: `r${round}${randomUUID().slice(0, 8)}` };
+      await Promise.all([1, 2, 3, 4].map(() => registry.setCompatibility(shared, 'FULL_TRANSITIVE')));
+      const ids = await Promise.all([1, 2, 3, 4].map(() => registry.register(shared, same)));
+      assert.equal(new Set(ids).size, 1);
+      assert.equal(await registry.compatibility(shared), 'FULL_TRANSITIVE');
+      assert.equal((await registry.latest(shared))?.version, 1);
+    }
+  });
+
   it('tells a foreign id from a wiped registry', async () => {
     await assert.rejects(registry.schemaById(0x7ffffff0, subject), PoisonError);
     await assert.rejects(registry.schemaById(0xfffffff0, subject), PoisonError);
