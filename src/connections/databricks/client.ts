@@ -34,6 +34,11 @@ export interface Statement extends DatabricksWhere {
 /** BIGINT as bigint, DECIMAL as exact text, TIMESTAMP as Date (milliseconds: select micros instead). */
 export type DatabricksRow = Readonly<Record<string, unknown>>;
 
+/** A value that should be text; empty where it is not. */
+export function textOf(value: unknown): string {
+  return typeof value === 'string' ? value : '';
+}
+
 export interface Databricks {
   /** All rows of a small result. */
   query(statement: Statement): Promise<readonly DatabricksRow[]>;

@@ -1,3 +1,5 @@
+import { textOf } from './client.ts';
+
 /** A commit as `DESCRIBE HISTORY` shows it; drivers differ in how they give the map. */
 export interface HistoryRow {
   readonly operation?: unknown;
@@ -23,8 +25,4 @@ function predicateOf(parameters: unknown): string {
   if (typeof parameters === 'object' && parameters !== null && 'predicate' in parameters)
     return textOf(parameters.predicate);
   return '';
-}
-
-function textOf(value: unknown): string {
-  return typeof value === 'string' ? value : '';
 }

@@ -1,6 +1,6 @@
 import { DeltaferryError } from '../../errors.ts';
 import { quoteDatabricksQualified } from '../identifiers.ts';
-import type { Databricks } from './client.ts';
+import { textOf, type Databricks } from './client.ts';
 
 /** What the catalog says of a Delta table. */
 export interface DeltaTableFacts {
@@ -49,8 +49,4 @@ function columnsOf(rows: Rows): DeltaTableFacts['columns'] {
 
 function propertiesOf(rows: Rows): DeltaTableFacts['properties'] {
   return Object.fromEntries(rows.map((row) => [String(row['key']), String(row['value'])]));
-}
-
-function textOf(value: unknown): string {
-  return typeof value === 'string' ? value : '';
 }
