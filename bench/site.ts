@@ -5,6 +5,7 @@ import { openDatabricks, type Databricks } from '../src/connections/databricks/c
 import { databricksOptions } from '../src/service/connect.ts';
 import { loadConfig } from '../src/service/config/load.ts';
 import type { Config } from '../src/service/config/schema.ts';
+import type { TableConfig } from '../src/service/config/table-schema.ts';
 import { setupTables } from '../src/service/setup.ts';
 import { startStack, stopStack } from '../src/stack/stack.ts';
 import { until } from '../test/support/until.ts';
@@ -21,7 +22,10 @@ export interface Site {
 export const STACK_DIR = resolve('.deltaferry/bench');
 
 /** `tables` are created in Delta by the caller; here each gets a name of its own, so that sections do not mix. */
-export async function openSite(table: string): Promise<Site> {
+export async function openSite(
+  table: string,
+  direction: TableConfig['direction'] = 'delta-to-postgres',
+): Promise<Site> {
   await startStack({ dir: STACK_DIR, ownerPid: process.pid });
   mkdirSync(STACK_DIR, { recursive: true });
   const configFile = join(STACK_DIR, `${table}.yaml`);
@@ -29,6 +33,7 @@ export async function openSite(table: string): Promise<Site> {
     configFile,
     `tables:
   - name: ${table}
+    direction: ${direction}
     key: emp_id
     columns: { emp_id: bigint, name: text, salary: 'numeric(12,2)' }
 `,

@@ -4,6 +4,7 @@ import { isolate } from '../flow/isolate.ts';
 import type { DeadLetter, DeadLetters } from '../ports/dead-letters.ts';
 import type { AppliedBatch, HistorySink } from '../ports/history-sink.ts';
 import type { StreamBatch, StreamRecord } from '../ports/record-stream.ts';
+import { PartitionLetters } from './partition-letters.ts';
 import type { RecordReader } from './record-reader.ts';
 
 export interface AppliedPart {
@@ -44,13 +45,13 @@ export class HistoryPartition {
   #stored: bigint | null = null;
   /** The offset to read from: records between the two, if any, were nothing for the sink. */
   #read = 0n;
-  /** Sent already, though their offset was not passed: a repetition need not write them again. */
-  readonly #sent = new Set<bigint>();
+  readonly #letters: PartitionLetters;
   /** The step whose outcome is not known. */
   #inDoubt: { readonly next: bigint; readonly report: (applied: AppliedBatch | null) => void } | null = null;
 
   constructor(options: HistoryPartitionOptions) {
     this.#options = options;
+    this.#letters = new PartitionLetters(options);
   }
 
   /** The offset to read from; null where the sink has to be asked first. */
@@ -89,7 +90,7 @@ export class HistoryPartition {
           skipped += 1;
           continue;
         case 'poison':
-          letters.push(this.#letter(record, reading.error));
+          letters.push(this.#letters.letter(record, reading.error));
           continue;
         case 'change':
           break;
@@ -99,14 +100,14 @@ export class HistoryPartition {
       }
       const size = record.value?.length ?? 0;
       if (items.length >= maxChanges || (items.length > 0 && bytes + size > maxBytes)) {
-        await this.#send(letters);
+        await this.#letters.send(letters);
         await this.#applyItems(items, record.offset, skipped);
         [items, letters, skipped, bytes] = [[], [], 0, 0];
       }
       items.push({ record, change: reading.change });
       bytes += size;
     }
-    await this.#send(letters);
+    await this.#letters.send(letters);
     // Records that are no records (control, aborted) need no transaction.
     if (nothing) this.#read = batch.next > this.#read ? batch.next : this.#read;
     else await this.#applyItems(items, batch.next, skipped);
@@ -126,7 +127,7 @@ export class HistoryPartition {
       setAside: async (index, error) => {
         const item = items[index];
         if (item === undefined || !(error instanceof PoisonError)) throw error;
-        await this.#send([this.#letter(item.record, error)]);
+        await this.#letters.send([this.#letters.letter(item.record, error)]);
         await this.#step([], nextAfter(index + 1), 0);
       },
     });
@@ -167,30 +168,6 @@ export class HistoryPartition {
   #movedTo(offset: bigint): void {
     this.#stored = offset;
     this.#read = offset;
-    for (const sent of this.#sent) if (sent < offset) this.#sent.delete(sent);
-  }
-
-  async #send(letters: readonly DeadLetter[]): Promise<void> {
-    const unsent = letters.filter(({ offset }) => !this.#sent.has(offset));
-    if (unsent.length === 0) return;
-    await this.#options.deadLetters.send(unsent);
-    for (const letter of unsent) {
-      this.#sent.add(letter.offset);
-      this.#options.onDeadLetter(letter);
-    }
-  }
-
-  #letter({ key, value, offset }: StreamRecord, error: PoisonError): DeadLetter {
-    const { topic, partition, now } = this.#options;
-    return {
-      key,
-      value,
-      errorCode: error.code,
-      errorMessage: error.message,
-      topic,
-      partition,
-      offset,
-      firstSeen: now() * 1000,
-    };
+    this.#letters.passed(offset);
   }
 }

@@ -1,23 +1,13 @@
 import type { TableMapping } from '../change/table.ts';
-import { kindOf, reactionTo, remedyFor } from '../error-policy.ts';
-import { OperatorError } from '../errors.ts';
+import { reactionTo } from '../error-policy.ts';
 import { backoff, type Backoff } from '../flow/backoff.ts';
 import type { DeadLetter, DeadLetters } from '../ports/dead-letters.ts';
 import type { HistorySink } from '../ports/history-sink.ts';
 import type { BatchOutcome, PartitionRange, StreamBatch, StreamHandler } from '../ports/record-stream.ts';
 import type { SchemaSource } from '../ports/schema-source.ts';
 import { HistoryPartition, type AppliedPart } from './history-partition.ts';
+import { outOfRange, stateAfter, type PartitionState } from './partition-state.ts';
 import { createRecordReaders } from './record-reader.ts';
-
-/** How a partition is; what `onState` tells, on every change. */
-export type PartitionState =
-  | { readonly kind: 'running' }
-  /** It will be tried again in a moment. */
-  | { readonly kind: 'retrying'; readonly error: unknown }
-  /** A person has to act; it is tried again slowly all the same. */
-  | { readonly kind: 'stopped'; readonly error: unknown; readonly remedy: string }
-  /** It is no longer ours. */
-  | { readonly kind: 'released' };
 
 export interface Applied extends AppliedPart {
   /** From the event time of each change to now, milliseconds. */
@@ -128,7 +118,8 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
     const answer = new Map<number, bigint>();
     for (const [partition, range] of ranges) {
       const offset = offsets.get(partition) ?? range.low;
-      const problem = outOfRange(partition, offset, range);
+      const place = { topic, partition, offset, table: table.name, target: 'the history' };
+      const problem = outOfRange(place, range);
       if (problem !== null) {
         report(partition, stateAfter(problem));
         continue;
@@ -142,26 +133,6 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
 
   async function claim({ low }: Held, partition: number): Promise<bigint> {
     return (await sink.claim([partition], () => low)).get(partition) ?? low;
-  }
-
-  function outOfRange(
-    partition: number,
-    offset: bigint,
-    { low, high }: PartitionRange,
-  ): OperatorError | null {
-    if (offset < low)
-      return new OperatorError({
-        code: 'OFFSETS_EXPIRED',
-        message: `Topic ${topic} partition ${partition} begins at offset ${low}, the history of ${table.name} is at ${offset}: retention has dropped changes that were not applied.`,
-        remedy: `Lengthen retention.ms of ${topic}, then load ${table.name} anew (\`deltaferry backfill ${table.name}\`).`,
-      });
-    if (offset > high)
-      return new OperatorError({
-        code: 'OFFSETS_BEYOND_END',
-        message: `Topic ${topic} partition ${partition} ends at offset ${high}, the history of ${table.name} is at ${offset}: the topic was created anew or restored.`,
-        remedy: `Restore the topic, or load ${table.name} anew (\`deltaferry backfill ${table.name}\`) under another topic name.`,
-      });
-    return null;
   }
 
   async function batch(incoming: StreamBatch, keepAlive: () => Promise<void>): Promise<BatchOutcome> {
@@ -226,12 +197,6 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
     } catch (failure) {
       return outcomeOf(holding, partition, failure);
     }
-  }
-
-  function stateAfter(error: unknown): PartitionState {
-    return kindOf(error) === 'transient'
-      ? { kind: 'retrying', error }
-      : { kind: 'stopped', error, remedy: remedyFor(error) };
   }
 
   function report(partition: number, state: PartitionState): void {

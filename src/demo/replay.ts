@@ -9,12 +9,19 @@ export interface Warehouse {
   }): Promise<readonly Readonly<Record<string, unknown>>[]>;
 }
 
+export interface ReplayTables {
+  /** The table that is kept in step. */
+  readonly target: string;
+  /** Everything that is to happen to it. */
+  readonly replay: string;
+}
+
 const ROWS_PER_INSERT = 5000;
 
 /** Creates the table that is kept in step and a table with everything that will be replayed onto it. */
 export async function prepareReplay(
   warehouse: Warehouse,
-  tables: { readonly target: string; readonly replay: string },
+  tables: ReplayTables,
   commits: readonly (readonly ReplayRow[])[],
 ): Promise<void> {
   await warehouse.query({
@@ -45,11 +52,7 @@ export async function prepareReplay(
 }
 
 /** Makes commit `k` of the history as one MERGE, the way a nightly job would: unchanged rows are rewritten too. */
-export async function replayCommit(
-  warehouse: Warehouse,
-  tables: { readonly target: string; readonly replay: string },
-  k: number,
-): Promise<void> {
+export async function replayCommit(warehouse: Warehouse, tables: ReplayTables, k: number): Promise<void> {
   await warehouse.query({
     doing: `replaying commit ${k}`,
     sql: `MERGE INTO ${tables.target} t USING (SELECT * FROM ${tables.replay} WHERE k = :k) s ON t.emp_id = s.emp_id

@@ -22,3 +22,12 @@ export class Latencies {
     return `p50 ${at(0.5)} ms, p99 ${at(0.99)} ms`;
   }
 }
+
+export function count(n: number, noun: string): string {
+  return `${n.toLocaleString('en')} ${noun}${n === 1 ? '' : 's'}`;
+}
+
+/** Since a moment of `performance.now()`. */
+export function secondsSince(began: number): string {
+  return `${((performance.now() - began) / 1000).toFixed(1)} s`;
+}

@@ -43,10 +43,17 @@ export interface StreamHandler {
   revoked(partitions: readonly number[]): void;
   /** Never throws. `keepAlive` must be called at least every few seconds of a long batch (never throws). */
   batch(batch: StreamBatch, keepAlive: () => Promise<void>): Promise<BatchOutcome>;
+  /** What Kafka's own offsets, which lag tools read, may follow; without it: what was done. */
+  durable?(): ReadonlyMap<number, bigint>;
 }
 
 /** One member of a consumer group on one topic, reading committed records. */
 export interface RecordStream {
   /** Runs until the signal aborts, then leaves the group after the batches in hand. */
   run(handler: StreamHandler, signal: AbortSignal): Promise<void>;
+  /**
+   * The handler has lost its place in these partitions: what was read ahead is forgotten, and once a
+   * batch in hand has ended, `assigned` is called for them anew. Partitions that are not ours are passed over.
+   */
+  reread(partitions: readonly number[]): void;
 }

@@ -1,15 +1,15 @@
 import { OperatorError, TransientError } from '../errors.ts';
 import { orAborted } from '../flow/abortable.ts';
-import type { FeedBatcher } from '../flow/feed-batch.ts';
+import type { FeedBatch, FeedBatcher } from '../flow/feed-batch.ts';
 import { createPairing } from '../flow/pairing.ts';
 import { splitRange, versionRanges } from '../flow/version-ranges.ts';
 import { SchemaChangedError, type DeltaChangeRow, type DeltaCommit } from '../ports/delta-source.ts';
 import type { SessionDeps } from './delta-feed-deps.ts';
-import type { Publisher } from './delta-feed-publisher.ts';
+import type { Publisher } from './publisher.ts';
 
 export interface CatchUpDeps extends SessionDeps {
   readonly batcher: FeedBatcher;
-  readonly publisher: Publisher;
+  readonly publisher: Publisher<FeedBatch>;
   /** Throws where it is no longer the same table. */
   readonly look: () => Promise<void>;
 }

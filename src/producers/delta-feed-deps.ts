@@ -4,6 +4,7 @@ import type { FeedState } from '../flow/feed-state.ts';
 import type { ChangeLog } from '../ports/change-log.ts';
 import type { DeltaSource } from '../ports/delta-source.ts';
 import type { Leadership } from '../ports/leadership.ts';
+import type { FeedClock, Session } from './producer-life.ts';
 
 export interface DeltaFeedOptions {
   /** Most changes of one transaction. */
@@ -45,14 +46,6 @@ export const DELTA_FEED_DEFAULTS: DeltaFeedOptions = {
   stoppedRetryMs: 30_000,
 };
 
-/** Time, so that tests need none. */
-export interface FeedClock {
-  /** Milliseconds that never go backwards. */
-  now(): number;
-  /** Resolves after so many milliseconds or once the signal aborts; never rejects. */
-  sleep(ms: number, signal: AbortSignal): Promise<void>;
-}
-
 /** One transaction that became durable. */
 export interface Published {
   readonly changes: number;
@@ -82,11 +75,7 @@ export interface DeltaFeedDeps {
 }
 
 /** The same with the defaults filled in, for one session. */
-export interface SessionDeps extends DeltaFeedDeps {
+export interface SessionDeps extends DeltaFeedDeps, Session {
   readonly options: DeltaFeedOptions;
   readonly clock: FeedClock;
-  /** Log and table have answered. */
-  readonly onOpened: () => void;
-  /** After every look at the table that succeeded. */
-  readonly onAlive: () => void;
 }

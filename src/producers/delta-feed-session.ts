@@ -1,11 +1,11 @@
 import { orAborted } from '../flow/abortable.ts';
-import { createFeedBatcher } from '../flow/feed-batch.ts';
+import { createFeedBatcher, type FeedBatch } from '../flow/feed-batch.ts';
 import { parseFeedPosition, startOf, type FeedPosition } from '../flow/feed-position.ts';
 import { OperatorError } from '../errors.ts';
 import type { DeltaTable } from '../ports/delta-source.ts';
 import { createCatchUp } from './delta-feed-catch-up.ts';
-import { createPublisher } from './delta-feed-publisher.ts';
-import type { SessionDeps } from './delta-feed-deps.ts';
+import type { Published, SessionDeps } from './delta-feed-deps.ts';
+import { createPublisher } from './publisher.ts';
 
 /**
  * From opening the log to the first failure, which it throws, or the signal, on which it returns after
@@ -25,7 +25,14 @@ export async function followTable(deps: SessionDeps, signal: AbortSignal): Promi
   checkTable(table, start, mapping.name);
   deps.onOpened();
 
-  const publisher = createPublisher(log, start.version, deps.onPublished);
+  let published = start.version;
+  const publisher = createPublisher<FeedBatch>(
+    (batch) => log.publish({ ...batch, position: { ...batch.position } }),
+    (batch) => {
+      deps.onPublished?.(publishedOf(batch, published));
+      published = batch.position.version;
+    },
+  );
   const batcher = createFeedBatcher(start, {
     changes: options.maxBatchChanges,
     bytes: options.maxBatchBytes,
@@ -61,6 +68,16 @@ export async function followTable(deps: SessionDeps, signal: AbortSignal): Promi
   } finally {
     await publisher.settled();
   }
+}
+
+function publishedOf({ changes, rejected, position }: FeedBatch, before: number): Published {
+  return {
+    changes: changes.length,
+    rejected: rejected.length,
+    versions: position.version - before,
+    lastVersion: position.version,
+    ts: changes.at(-1)?.ts ?? null,
+  };
 }
 
 function checkTable(table: DeltaTable, start: FeedPosition, name: string): void {

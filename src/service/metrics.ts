@@ -13,6 +13,11 @@ export interface Metrics {
   readonly lag: Gauge<'table' | 'sink' | 'partition'>;
   readonly latency: Histogram<'table' | 'sink'>;
   readonly applySeconds: Histogram<'table' | 'sink'>;
+  readonly mergeConflicts: Counter<'table'>;
+  readonly merges: Counter<'table' | 'sent'>;
+  readonly oldestTransaction: Gauge<'table'>;
+  readonly logPartitions: Gauge<'table'>;
+  readonly logBytes: Gauge<'table'>;
   readonly partsByState: Gauge<'part' | 'state'>;
 }
 
@@ -36,7 +41,7 @@ export function createMetrics(): Metrics {
     }),
     sourcePosition: new Gauge({
       name: 'deltaferry_source_position',
-      help: 'Newest source position published (Delta commit version).',
+      help: 'Newest source position published (Delta commit version, change_id of the Postgres log).',
       labelNames: ['table', 'producer'],
       registers,
     }),
@@ -79,9 +84,39 @@ export function createMetrics(): Metrics {
     }),
     applySeconds: new Histogram({
       name: 'deltaferry_apply_seconds',
-      help: 'Duration of one applying transaction.',
+      help: 'Duration of one applying transaction or merge.',
       labelNames: ['table', 'sink'],
-      buckets: [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5],
+      buckets: [0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30],
+      registers,
+    }),
+    mergeConflicts: new Counter({
+      name: 'deltaferry_merge_conflicts_total',
+      help: 'Merges begun again because another writer had committed to the Delta table.',
+      labelNames: ['table'],
+      registers,
+    }),
+    merges: new Counter({
+      name: 'deltaferry_merges_total',
+      help: 'Merges into the Delta table, by how their rows were sent (inline, staged, nothing).',
+      labelNames: ['table', 'sent'],
+      registers,
+    }),
+    oldestTransaction: new Gauge({
+      name: 'deltaferry_oldest_transaction_seconds',
+      help: 'Age of the oldest transaction open in the captured database: its changes cannot be read yet, and the log behind it is kept.',
+      labelNames: ['table'],
+      registers,
+    }),
+    logPartitions: new Gauge({
+      name: 'deltaferry_log_partitions',
+      help: 'Partitions of the log of changes in Postgres.',
+      labelNames: ['table'],
+      registers,
+    }),
+    logBytes: new Gauge({
+      name: 'deltaferry_log_bytes',
+      help: 'Size of the log of changes in Postgres.',
+      labelNames: ['table'],
       registers,
     }),
     partsByState: new Gauge({

@@ -1,16 +1,16 @@
-import { FencedError, OperatorError } from '../errors.ts';
+import { FencedError, OperatorError, UsageError } from '../errors.ts';
 import { Health, serveHealth } from './health.ts';
 import type { Logger } from './logger.ts';
 import { createMetrics } from './metrics.ts';
 import type { Config } from './config/schema.ts';
-import { wireTable, type ServiceHooks } from './wire.ts';
+import { concerns, wireTable, type ServiceHooks } from './wire.ts';
 
 export const ROLES = ['delta-feed', 'postgres-history'] as const;
 export type Role = (typeof ROLES)[number];
 
 export interface ServiceOptions {
   readonly config: Config;
-  /** The roles to run in this process, for every table. */
+  /** The roles to run in this process, for every table whose changes go their way. */
   readonly roles: readonly Role[];
   readonly logger: Logger;
   /** Aborting drains: what is in hand is finished, leases and partitions are given back. */
@@ -30,6 +30,7 @@ export async function runService({
   signal,
   hooks = {},
 }: ServiceOptions): Promise<void> {
+  if (!config.tables.some((table) => roles.some((role) => concerns(role, table)))) throw nothingToDo(roles);
   const health = new Health();
   const metrics = createMetrics();
   const server = config.http.enabled ? await serveHealth(config.http, health, metrics.registry) : null;
@@ -44,11 +45,13 @@ export async function runService({
   else signal.addEventListener('abort', drain, { once: true });
   try {
     const parts = config.tables.flatMap((table) =>
-      roles.map((role) => ({
-        role,
-        table,
-        part: wireTable(role, { table, config, logger, metrics, health, hooks }),
-      })),
+      roles
+        .filter((role) => concerns(role, table))
+        .map((role) => ({
+          role,
+          table,
+          part: wireTable(role, { table, config, logger, metrics, health, hooks }),
+        })),
     );
     const running = parts.map(async ({ role, table, part }) => {
       logger.info({ role, table: table.name }, 'starting');
@@ -64,6 +67,15 @@ export async function runService({
     signal.removeEventListener('abort', drain);
     await server?.close();
   }
+}
+
+function nothingToDo(roles: readonly Role[]): UsageError {
+  return new UsageError({
+    code: 'NOTHING_TO_DO',
+    message: `No table's direction has anything to do for: ${roles.join(', ')}.`,
+    remedy:
+      'Set the direction of a table to both or to the way of these roles, or name other roles with --only.',
+  });
 }
 
 async function settle(

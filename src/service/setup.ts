@@ -2,13 +2,19 @@ import { openDatabricks } from '../connections/databricks/client.ts';
 import { createDeltaTables } from '../connections/databricks/delta-table.ts';
 import { topicsAdmin } from '../connections/kafka/admin.ts';
 import { openKafka } from '../connections/kafka/client.ts';
+import { latestPosition } from '../connections/kafka/latest-position.ts';
+import { createCapturedTables } from '../connections/postgres/captured-table.ts';
+import type { HistoryColumnNames } from '../connections/postgres/history-ddl.ts';
 import { createHistoryTables } from '../connections/postgres/history-table.ts';
 import { migrate, pendingMigrations } from '../connections/postgres/migrate.ts';
 import { openPool } from '../connections/postgres/pool.ts';
 import { createSchemaRegistry } from '../connections/registry/schemas.ts';
-import type { SetupRequest } from '../setup/request.ts';
+import { parseLogPosition } from '../flow/log-position.ts';
+import type { SetupRequest, SetupTable } from '../setup/request.ts';
+import { nameProblem } from '../setup/plan-capture.ts';
 import { setup, type SetupOptions, type SetupResult } from '../setup/setup.ts';
-import { mappingOf } from './config/table-schema.ts';
+import { uninstall, type UninstallOptions, type UninstallResult } from '../setup/uninstall.ts';
+import { mappingOf, type TableConfig } from './config/table-schema.ts';
 import type { Config } from './config/schema.ts';
 import { databricksOptions, kafkaOptions, postgresOptions, registryOptions } from './connect.ts';
 
@@ -26,6 +32,7 @@ export async function setupTables(config: Config, options: SetupOptions = {}): P
         subjects: createSchemaRegistry(registryOptions(config)),
         histories: createHistoryTables(pool),
         deltas: createDeltaTables(databricks),
+        captures: createCapturedTables(pool),
       },
       options,
     );
@@ -34,19 +41,63 @@ export async function setupTables(config: Config, options: SetupOptions = {}): P
   }
 }
 
+/** Removes what captures the configured tables, over connections of its own. The tables stay as they are. */
+export async function uninstallTables(
+  config: Config,
+  options: UninstallOptions = {},
+): Promise<UninstallResult> {
+  const pool = openPool({ ...postgresOptions(config), applicationName: 'deltaferry setup' });
+  const kafka = openKafka(kafkaOptions(config));
+  const captures = createCapturedTables(pool);
+  try {
+    const ports = {
+      logged: captures.logged,
+      uninstall: captures.uninstall,
+      async published(table: string) {
+        const stored = await latestPosition(kafka, {
+          topic: config.topics.positions,
+          owner: `postgres-log/${table}`,
+        });
+        return stored === null ? null : parseLogPosition(stored, table).acknowledged;
+      },
+    };
+    return await uninstall(
+      config.tables
+        // Also where a table was captured once and is not any more.
+        .filter((table) => isCaptured(table) || nameProblem(table.name) === null)
+        .map(({ name, postgres }) => ({ name, table: postgres.table })),
+      ports,
+      options,
+    );
+  } finally {
+    await pool.end();
+  }
+}
+
+function isCaptured({ direction }: TableConfig): boolean {
+  return direction !== 'delta-to-postgres';
+}
+
+function capturedOf(table: TableConfig): NonNullable<SetupTable['captured']> {
+  const history = table.postgres.history === 'plain' ? null : historyColumnsOf(table);
+  return { table: table.postgres.table, history };
+}
+
+function historyColumnsOf({ postgres }: TableConfig): HistoryColumnNames {
+  return { onDate: postgres.onDate, offDate: postgres.offDate, isActive: postgres.isActive };
+}
+
 function requestOf({ tables, topics }: Config): SetupRequest {
   return {
     tables: tables.map((table) => ({
       mapping: mappingOf(table),
       topic: table.topic,
       partitions: table.partitions,
-      ...(table.postgres.history === 'scd2' ? { historyTable: table.postgres.table } : {}),
-      historyColumns: {
-        onDate: table.postgres.onDate,
-        offDate: table.postgres.offDate,
-        isActive: table.postgres.isActive,
-      },
+      historyColumns: historyColumnsOf(table),
+      ...(table.direction === 'postgres-to-delta' ? {} : { historyTable: table.postgres.table }),
       deltaTable: table.delta.table,
+      deltaIsRead: table.direction !== 'postgres-to-delta',
+      ...(isCaptured(table) ? { captured: capturedOf(table) } : {}),
     })),
     retentionMs: topics.retentionMs,
     deadLetterRetentionMs: topics.deadLetterRetentionMs,

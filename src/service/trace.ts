@@ -1,5 +1,6 @@
 import type { ChangeLog } from '../ports/change-log.ts';
 import type { HistorySink } from '../ports/history-sink.ts';
+import type { MergePart, MergeSink } from '../ports/merge-sink.ts';
 import type { Logger } from './logger.ts';
 
 /** The same log of changes, saying in the debug log when each publication begins and ends. */
@@ -25,10 +26,7 @@ export function tracedHistorySink(sink: HistorySink, logger: Logger): HistorySin
   return {
     async claim(partitions, startAt) {
       const offsets = await sink.claim(partitions, startAt);
-      logger.debug(
-        { offsets: Object.fromEntries([...offsets].map(([p, o]) => [p, String(o)])) },
-        'offsets claimed',
-      );
+      logger.debug({ offsets: textsOf(offsets) }, 'offsets claimed');
       return offsets;
     },
     async apply(batch) {
@@ -45,4 +43,34 @@ export function tracedHistorySink(sink: HistorySink, logger: Logger): HistorySin
     },
     close: () => sink.close(),
   };
+}
+
+/** The same sink, saying in the debug log when each merge begins and ends. */
+export function tracedMergeSink(sink: MergeSink, logger: Logger): MergeSink {
+  return {
+    ...sink,
+    async claim(partitions, startAt) {
+      const offsets = await sink.claim(partitions, startAt);
+      logger.debug({ offsets: textsOf(offsets) }, 'offsets claimed');
+      return offsets;
+    },
+    async merge(parts, signal) {
+      const about = {
+        next: textsOf(new Map(parts.map(({ partition, next }) => [partition, next]))),
+        changes: changesOf(parts),
+      };
+      logger.debug(about, 'merge begins');
+      const merged = await sink.merge(parts, signal);
+      logger.debug({ ...about, ...merged }, 'merge ends');
+      return merged;
+    },
+  };
+}
+
+function textsOf(offsets: ReadonlyMap<number, bigint>): Record<string, string> {
+  return Object.fromEntries([...offsets].map(([partition, offset]) => [partition, String(offset)]));
+}
+
+function changesOf(parts: readonly MergePart[]): number {
+  return parts.reduce((sum, { changes }) => sum + changes.length, 0);
 }

@@ -1,20 +1,11 @@
-import { isDeepStrictEqual } from 'node:util';
-import { changeSchema, createChangeEncoder, type ChangeEncoder } from '../change/avro.ts';
-import type { TableMapping } from '../change/table.ts';
 import { openDatabricks } from '../connections/databricks/client.ts';
 import { createDeltaSource } from '../connections/databricks/delta-source.ts';
-import { createChangeLog } from '../connections/kafka/change-log.ts';
-import { openKafka } from '../connections/kafka/client.ts';
 import { createLeadership } from '../connections/postgres/leadership.ts';
-import { createSchemaRegistry, type SchemaRegistry } from '../connections/registry/schemas.ts';
-import { OperatorError } from '../errors.ts';
-import type { ChangeLog } from '../ports/change-log.ts';
 import { runDeltaFeed } from '../producers/delta-feed.ts';
-import { deadLetterTopic, subjectOf } from '../setup/request.ts';
-import { databricksOptions, kafkaOptions, postgresOptions, registryOptions } from './connect.ts';
+import { databricksOptions, postgresOptions } from './connect.ts';
 import { mappingOf } from './config/table-schema.ts';
 import { partStates } from './part-states.ts';
-import { tracedChangeLog } from './trace.ts';
+import { wireChangeLog } from './wire-change-log.ts';
 import type { Part, WireContext } from './wire.ts';
 
 const PRODUCER = 'delta-feed';
@@ -35,7 +26,7 @@ export function wireDeltaFeed({ config, table, logger, metrics, health, hooks }:
           mapping,
           origin: config.databricks.id,
           source: createDeltaSource({ client: databricks, table: table.delta.table, mapping }),
-          log: tracedChangeLog(changeLog({ config, table, logger: log, mapping }), log),
+          log: wireChangeLog({ config, table, logger: log }, PRODUCER),
           leadership: createLeadership({ ...postgresOptions(config), applicationName: `deltaferry ${name}` }),
           options: {
             maxBatchChanges: config.batching.maxChangesPerTransaction,
@@ -53,56 +44,11 @@ export function wireDeltaFeed({ config, table, logger, metrics, health, hooks }:
             metrics.sourcePosition.set(labels, lastVersion);
             if (rejected > 0)
               log.warn({ rejected, lastVersion }, 'rows that can never become a change were dead-lettered');
-            hooks.onPublished?.({ table: table.name, changes, lastVersion });
+            hooks.onPublished?.({ table: table.name, producer: PRODUCER, changes, position: lastVersion });
           },
         },
         signal,
       ),
     close: () => databricks.close(),
   };
-}
-
-interface LogContext extends Pick<WireContext, 'config' | 'table' | 'logger'> {
-  readonly mapping: TableMapping;
-}
-
-/** The log of changes, which finds its schema in the registry each time it is opened: a running service registers none. */
-function changeLog({ config, table, logger, mapping }: LogContext): ChangeLog {
-  const registry = createSchemaRegistry(registryOptions(config));
-  let encoder: ChangeEncoder | null = null;
-  const log = createChangeLog({
-    kafka: openKafka(kafkaOptions(config, logger)),
-    producerName: PRODUCER,
-    table: table.name,
-    topic: table.topic,
-    partitions: table.partitions,
-    deadLetterTopic: deadLetterTopic(table.topic),
-    positionsTopic: config.topics.positions,
-    encode: (change) => encoder!.encode(change, Date.now() * 1000),
-  });
-  return {
-    async open() {
-      encoder = createChangeEncoder(mapping, await ownSchemaId(registry, subjectOf(table.topic), mapping));
-      return log.open();
-    },
-    publish: (batch) => log.publish(batch),
-    close: () => log.close(),
-  };
-}
-
-async function ownSchemaId(
-  registry: SchemaRegistry,
-  subject: string,
-  mapping: TableMapping,
-): Promise<number> {
-  const latest = await registry.latest(subject);
-  if (latest !== null && isDeepStrictEqual(latest.schema, changeSchema(mapping))) return latest.id;
-  throw new OperatorError({
-    code: 'SCHEMA_NOT_REGISTERED',
-    message:
-      latest === null
-        ? `The registry has no subject ${subject}.`
-        : `The newest schema of subject ${subject} (version ${latest.version}) is not the one of table ${mapping.name}'s columns.`,
-    remedy: 'Run `deltaferry setup`, which registers it or says why it does not fit.',
-  });
 }

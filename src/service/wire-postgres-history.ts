@@ -74,7 +74,7 @@ export function wirePostgresHistory({ config, table, logger, metrics, health, ho
       metrics.lateKeys.inc(labels, lateKeys);
       metrics.applySeconds.observe(labels, tookMs / 1000);
       for (const ms of latenciesMs) metrics.latency.observe(labels, ms / 1000);
-      hooks.onApplied?.({ table: table.name, latenciesMs });
+      hooks.onApplied?.({ table: table.name, sink: SINK, latenciesMs });
     },
     onDeadLetter: (letter) => {
       metrics.deadLetters.inc({ ...labels, code: letter.errorCode });

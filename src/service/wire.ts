@@ -1,4 +1,3 @@
-import { UsageError } from '../errors.ts';
 import type { Config } from './config/schema.ts';
 import type { TableConfig } from './config/table-schema.ts';
 import type { Health } from './health.ts';
@@ -10,9 +9,19 @@ import { wirePostgresHistory } from './wire-postgres-history.ts';
 
 /** What a program that runs the service in its own process may want to know as it happens. */
 export interface ServiceHooks {
-  readonly onPublished?: (published: { table: string; changes: number; lastVersion: number }) => void;
-  /** One per applying transaction; from the event time of each change to its visibility. */
-  readonly onApplied?: (applied: { table: string; latenciesMs: Float64Array }) => void;
+  readonly onPublished?: (published: {
+    readonly table: string;
+    readonly producer: 'delta-feed' | 'postgres-log';
+    readonly changes: number;
+    /** Delta commit version up to which everything is published, or the last change_id of the log. */
+    readonly position: number | bigint;
+  }) => void;
+  /** One per applying transaction or merge; from the event time of each change to its visibility. */
+  readonly onApplied?: (applied: {
+    readonly table: string;
+    readonly sink: 'postgres-history' | 'delta-merge';
+    readonly latenciesMs: Float64Array;
+  }) => void;
 }
 
 export interface WireContext {
@@ -31,22 +40,26 @@ export interface Part {
   close(): Promise<void>;
 }
 
+/** Which way changes go with each role. */
+const DIRECTION: Record<string, TableConfig['direction']> = {
+  'delta-feed': 'delta-to-postgres',
+  'postgres-history': 'delta-to-postgres',
+  'postgres-log': 'postgres-to-delta',
+  'delta-merge': 'postgres-to-delta',
+};
+
+/** Whether a table's changes go the way of the role. */
+export function concerns(role: Role, { direction }: TableConfig): boolean {
+  return direction === 'both' || direction === DIRECTION[role];
+}
+
 export function wireTable(role: Role, context: WireContext): Part {
   switch (role) {
     case 'delta-feed':
       return wireDeltaFeed(context);
     case 'postgres-history':
-      if (context.table.postgres.history !== 'scd2') throw notAHistory(context.table.name);
       return wirePostgresHistory(context);
     default:
       return role satisfies never;
   }
-}
-
-function notAHistory(table: string): UsageError {
-  return new UsageError({
-    code: 'HISTORY_KIND',
-    message: `Table ${table} is declared with postgres.history: plain; the role postgres-history writes SCD Type 2 histories.`,
-    remedy: `Declare postgres.history: scd2 for ${table}, or leave the role out with --only.`,
-  });
 }

@@ -36,6 +36,44 @@ export function fitsPostgres(wanted: ColumnType, found: string, enums: EnumNames
   }
 }
 
+/**
+ * Whether the mapped type holds every value of a Postgres column, exactly and unchanged: the other way
+ * round. `found` is the type as `format_type` writes it.
+ */
+export function readsPostgres(wanted: ColumnType, found: string, enums: EnumNames): boolean {
+  if (wanted.name === 'enum') return found === enums.get(wanted.type);
+  const type = knownType(found);
+  if (type === null) return false;
+  switch (wanted.name) {
+    case 'smallint':
+    case 'integer':
+    case 'bigint':
+      return INTEGERS.includes(type.name) && INTEGERS.indexOf(type.name) <= INTEGERS.indexOf(wanted.name);
+    case 'numeric':
+      return (
+        type.name === 'numeric' &&
+        type.scale <= wanted.scale &&
+        type.precision - type.scale <= wanted.precision - wanted.scale
+      );
+    case 'varchar':
+      return type.name === 'varchar' && type.length <= wanted.length;
+    case 'text':
+      return type.name === 'text' || type.name === 'varchar';
+    case 'boolean':
+    case 'real':
+    case 'double precision':
+    case 'date':
+    case 'timestamp':
+    case 'timestamptz':
+    case 'uuid':
+    case 'bytea':
+    case 'jsonb':
+      return type.name === wanted.name;
+    default:
+      return wanted satisfies never;
+  }
+}
+
 const INTEGERS: readonly string[] = ['smallint', 'integer', 'bigint'];
 
 function knownType(text: string): ColumnType | null {

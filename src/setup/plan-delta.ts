@@ -5,15 +5,30 @@ import { quoteDatabricksIdent, quoteDatabricksQualified } from '../connections/i
 import { fitsDelta } from './column-fit.ts';
 import type { Step } from './plan.ts';
 
-/** The Delta table is the user's: it is checked, never created or changed. */
+/** What the table is used for. */
+export interface DeltaUse {
+  /** Its changes are read. */
+  readonly read: boolean;
+  /** Changes from Postgres are merged into it. */
+  readonly merged: boolean;
+}
+
+/** The Delta table is the user's: it is checked, never changed, and created only to be merged into. */
 export function planDeltaTable(
   table: string,
   mapping: TableMapping,
   existing: DeltaTableFacts | null,
+  use: DeltaUse = { read: true, merged: false },
 ): readonly Step[] {
   const what = `Delta table ${table}`;
-  if (existing === null)
-    return [{ kind: 'mismatch', what, detail: 'does not exist', sql: [createDeltaTable(table, mapping)] }];
+  if (existing === null) {
+    const columns = columnTexts(mapping);
+    if (!use.merged)
+      return [{ kind: 'mismatch', what, detail: 'does not exist', sql: [createDeltaTable('', table, columns)] }];
+    const statement = createDeltaTable('IF NOT EXISTS ', table, columns);
+    const action = { do: 'create delta table', table, statement } as const;
+    return [{ kind: 'create', what, detail: 'change data feed on', sql: [statement], action }];
+  }
   if (existing.format !== 'delta')
     return [
       {
@@ -23,8 +38,8 @@ export function planDeltaTable(
       },
     ];
 
-  const steps: Step[] = [...checkColumns(what, table, mapping, existing)];
-  if (!isOn(existing, 'delta.enableChangeDataFeed'))
+  const steps: Step[] = [...checkColumns(what, table, mapping, existing, use)];
+  if (use.read && !isOn(existing, 'delta.enableChangeDataFeed'))
     steps.push({
       kind: 'mismatch',
       what,
@@ -33,8 +48,9 @@ export function planDeltaTable(
     });
   if (steps.length > 0) return steps;
 
-  steps.push({ kind: 'ok', what, detail: 'change data feed on, columns and types fit' });
-  if (!isOn(existing, 'delta.enableInCommitTimestamps'))
+  const fits = 'columns and types fit';
+  steps.push({ kind: 'ok', what, detail: use.read ? `change data feed on, ${fits}` : fits });
+  if (use.read && !isOn(existing, 'delta.enableInCommitTimestamps'))
     steps.push({
       kind: 'warning',
       what,
@@ -50,6 +66,7 @@ function checkColumns(
   table: string,
   mapping: TableMapping,
   existing: DeltaTableFacts,
+  use: DeltaUse,
 ): readonly Step[] {
   return mapping.columns.flatMap(({ name, type }): readonly Step[] => {
     const wanted = deltaTypeOf(type);
@@ -60,7 +77,9 @@ function checkColumns(
       ];
       return [{ kind: 'mismatch', what, detail: `column ${name} (${wanted}) is missing`, sql }];
     }
-    if (fitsDelta(wanted, found.type)) return [];
+    const reads = !use.read || fitsDelta(wanted, found.type);
+    const holds = !use.merged || fitsDelta(found.type, wanted);
+    if (reads && holds) return [];
     const detail =
       `column ${name} is ${found.type.toUpperCase()}, ${wanted} wanted: ` +
       'change its type in the mapping, or write the table anew with this type';
@@ -76,12 +95,13 @@ function setProperty(table: string, property: string): string {
   return `ALTER TABLE ${quoteDatabricksQualified(table)} SET TBLPROPERTIES ('${property}' = 'true')`;
 }
 
-function createDeltaTable(table: string, mapping: TableMapping): string {
-  const columns = mapping.columns.map(
-    ({ name, type }) => `${quoteDatabricksIdent(name)} ${deltaTypeOf(type)}`,
-  );
+function columnTexts(mapping: TableMapping): readonly string[] {
+  return mapping.columns.map(({ name, type }) => `${quoteDatabricksIdent(name)} ${deltaTypeOf(type)}`);
+}
+
+function createDeltaTable(guard: string, table: string, columns: readonly string[]): string {
   return (
-    `CREATE TABLE ${quoteDatabricksQualified(table)} (${columns.join(', ')}) USING DELTA ` +
+    `CREATE TABLE ${guard}${quoteDatabricksQualified(table)} (${columns.join(', ')}) USING DELTA ` +
     "TBLPROPERTIES ('delta.enableChangeDataFeed' = 'true', 'delta.enableInCommitTimestamps' = 'true')"
   );
 }

@@ -1,7 +1,11 @@
 import type { DeltaTableFacts } from '../connections/databricks/delta-table.ts';
+import type { CaptureTarget } from '../connections/postgres/capture-sql.ts';
+import type { CaptureFacts, CaptureStatements } from '../connections/postgres/captured-table.ts';
 import { DEFAULT_HISTORY_COLUMNS } from '../connections/postgres/history-ddl.ts';
 import type { HistoryTableFacts } from '../connections/postgres/history-table.ts';
+import { planCapture } from './plan-capture.ts';
 import { planDeltaTable } from './plan-delta.ts';
+import { planEpochs } from './plan-epochs.ts';
 import { planHistoryTable } from './plan-history.ts';
 import { planMapping } from './plan-mapping.ts';
 import { planSubject, type SubjectFacts } from './plan-subject.ts';
@@ -15,7 +19,13 @@ export type Action =
   | { readonly do: 'create topic'; readonly topic: NewTopic }
   | { readonly do: 'set compatibility'; readonly subject: string; readonly level: string }
   | { readonly do: 'register schema'; readonly subject: string; readonly schema: object }
-  | { readonly do: 'create history'; readonly table: string; readonly statements: readonly string[] };
+  | { readonly do: 'create history'; readonly table: string; readonly statements: readonly string[] }
+  | { readonly do: 'create delta table'; readonly table: string; readonly statement: string }
+  | {
+      readonly do: 'install capture';
+      readonly target: CaptureTarget;
+      readonly statements: CaptureStatements;
+    };
 
 interface StepText {
   /** The thing, with its kind: `topic employees_changes`. */
@@ -41,9 +51,11 @@ export interface Existing {
   readonly subjects: ReadonlyMap<string, SubjectFacts>;
   readonly histories: ReadonlyMap<string, HistoryTableFacts>;
   readonly deltas: ReadonlyMap<string, DeltaTableFacts | null>;
+  /** By the mapping's name. */
+  readonly captures: ReadonlyMap<string, CaptureFacts>;
 }
 
-/** What has to be done so that everything wanted exists. Pure; never plans a change of what exists. */
+/** What has to be done so that everything wanted exists. Pure; changes nothing that is not ours. */
 export function planSetup(wanted: SetupRequest, existing: Existing): Plan {
   return [
     planControlSchema(existing.pendingMigrations),
@@ -65,8 +77,14 @@ export function planSetup(wanted: SetupRequest, existing: Existing): Plan {
     ...wanted.tables.flatMap((table) =>
       table.deltaTable === undefined
         ? []
-        : planDeltaTable(table.deltaTable, table.mapping, existing.deltas.get(table.deltaTable) ?? null),
+        : planDeltaTable(table.deltaTable, table.mapping, existing.deltas.get(table.deltaTable) ?? null, {
+            read: table.deltaIsRead !== false,
+            merged: table.captured !== undefined,
+          }),
     ),
+    ...planEpochs(wanted, existing.deltas),
+    // Last: from here on changes are logged, and whoever reads them finds everything else in place.
+    ...wanted.tables.flatMap((table) => planCapture(table, existing.captures.get(table.mapping.name))),
   ];
 }
 

@@ -1,5 +1,7 @@
 import type { TableMapping } from '../change/table.ts';
 import type { DeltaTableFacts } from '../connections/databricks/delta-table.ts';
+import type { CaptureTarget } from '../connections/postgres/capture-sql.ts';
+import type { CaptureFacts, CaptureStatements, LoggedRows } from '../connections/postgres/captured-table.ts';
 import type { HistoryTableFacts } from '../connections/postgres/history-table.ts';
 
 /** A topic as the broker has it. */
@@ -60,6 +62,22 @@ export interface HistoryTables {
 export interface DeltaTables {
   /** Null where the table does not exist. */
   describe(table: string): Promise<DeltaTableFacts | null>;
+  /** Runs a statement that does nothing where the table exists by then. */
+  create(table: string, statement: string): Promise<void>;
+}
+
+export interface CapturedTables {
+  describe(target: CaptureTarget): Promise<CaptureFacts>;
+  /** All in one transaction; two at once do not collide. */
+  install(target: CaptureTarget, statements: CaptureStatements): Promise<void>;
+}
+
+/** What `setup --uninstall` reads and writes. */
+export interface UninstallPorts {
+  /** The snapshot up to which a table's log is published; null: nothing is. */
+  published(table: string): Promise<string | null>;
+  logged(table: string, published: string | null): Promise<LoggedRows>;
+  uninstall(table: string, published: string | null): Promise<LoggedRows>;
 }
 
 /** Everything that setup reads and writes. */
@@ -69,4 +87,5 @@ export interface SetupPorts {
   readonly subjects: Subjects;
   readonly histories: HistoryTables;
   readonly deltas: DeltaTables;
+  readonly captures: CapturedTables;
 }

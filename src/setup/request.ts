@@ -1,4 +1,5 @@
 import type { TableMapping } from '../change/table.ts';
+import type { CaptureTarget } from '../connections/postgres/capture-sql.ts';
 import type { HistoryColumnNames } from '../connections/postgres/history-ddl.ts';
 
 const DAY_MS = 24 * 60 * 60 * 1000;
@@ -22,6 +23,10 @@ export interface SetupTable {
   readonly historyColumns?: HistoryColumnNames;
   /** `schema.table` in Databricks (or `catalog.schema.table`); absent: the table has none. */
   readonly deltaTable?: string;
+  /** Whether changes are read from the Delta table; default true. */
+  readonly deltaIsRead?: boolean;
+  /** The table in Postgres whose changes go to Delta; absent: none do. */
+  readonly captured?: Omit<CaptureTarget, 'mapping'>;
 }
 
 export interface SetupRequest {

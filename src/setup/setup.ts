@@ -27,7 +27,7 @@ export interface SetupResult {
 
 /**
  * Makes everything exist that the request names; a second call changes nothing, and two at once end
- * as one would. What exists is never altered. Throws what the connections throw.
+ * as one would. What exists is never altered, but for what captures a table, which is our own. Throws what the connections throw.
  */
 export async function setup(
   request: SetupRequest,
@@ -96,6 +96,10 @@ async function applyAction(action: Action, ports: SetupPorts): Promise<void> {
       return;
     case 'create history':
       return ports.histories.create(action.table, action.statements);
+    case 'create delta table':
+      return ports.deltas.create(action.table, action.statement);
+    case 'install capture':
+      return ports.captures.install(action.target, action.statements);
     default:
       return action satisfies never;
   }

@@ -14,6 +14,8 @@ export interface Endpoints {
     readonly token: string;
     /** PEM file of the authority behind the warehouse's certificate. */
     readonly caFile: string;
+    /** A folder of the warehouse's own, by the name that its SQL knows. */
+    readonly stagingVolume: string;
   };
 }
 
@@ -28,6 +30,7 @@ export function endpointsOf(dir: string, ports: Ports, secrets: Secrets): Endpoi
       path: '/sql/1.0/warehouses/local',
       token: secrets.warehouseToken,
       caFile: certificateFile(join(dir, 'warehouse')),
+      stagingVolume: '/Volumes/local/default/deltaferry',
     },
   };
 }

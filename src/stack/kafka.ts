@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Kafka, logLevel } from 'kafkajs';
+import { mendRequestQueue } from '../connections/kafka/kafkajs-mends.ts';
 import { classArchiveFlags, dropUnfinishedArchive, javaTool, keepClassArchive } from './java.ts';
 import type { Part, Place } from './part.ts';
 import { answers } from './ports.ts';
@@ -55,6 +56,7 @@ export const kafka: Part = {
 
   async ready(place) {
     if (!(await answers(place.ports.kafka))) throw new Error('nothing listens on its port yet');
+    mendRequestQueue();
     const client = new Kafka({
       clientId: 'deltaferry-stack',
       brokers: [`127.0.0.1:${place.ports.kafka}`],

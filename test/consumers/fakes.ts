@@ -48,6 +48,7 @@ export function change(
 
 export type RecordKind =
   | 'good'
+  | 'delete'
   | 'own'
   | 'garbage'
   | 'unknown schema'
@@ -56,7 +57,7 @@ export type RecordKind =
   | 'future'
   | 'unstorable';
 
-/** A record of that kind; `good` and `own` are the only ones that are not dead letters in the end. */
+/** A record of that kind; `good`, `delete` and `own` are the only ones that are not dead letters in the end. */
 export function record(kind: RecordKind, key: number, offset: number): StreamRecord {
   const at = { offset: BigInt(offset), timestamp: NOW };
   const good = change(key, offset);
@@ -65,6 +66,8 @@ export function record(kind: RecordKind, key: number, offset: number): StreamRec
   switch (kind) {
     case 'good':
       return { ...at, key: name, value: bytes(good) };
+    case 'delete':
+      return { ...at, key: name, value: bytes({ ...good, op: 'delete', before: good.after, after: null }) };
     case 'own':
       return { ...at, key: name, value: bytes({ ...good, origin: 'postgres' }) };
     case 'garbage':

@@ -5,9 +5,9 @@ import type { HistoryBatch } from '../../src/ports/history-sink.ts';
 import {
   createPostgresHistory,
   type Applied,
-  type PartitionState,
   type PostgresHistoryOptions,
 } from '../../src/consumers/postgres-history.ts';
+import type { PartitionState } from '../../src/consumers/partition-state.ts';
 import {
   batchOf,
   EMPLOYEES,

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
-import { randomBytes } from 'node:crypto';
 import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { createChangeEncoder } from '../../src/change/avro.ts';
-import type { Change } from '../../src/change/change.ts';
 import { createDeltaSource } from '../../src/connections/databricks/delta-source.ts';
 import { createChangeLog } from '../../src/connections/kafka/change-log.ts';
 import { createDeadLetters } from '../../src/connections/kafka/dead-letters.ts';
@@ -20,9 +18,7 @@ import { API, cuttingProxy, kafkaThrough, type CuttingProxy } from '../connectio
 import { endsWell } from '../support/ends-well.ts';
 import { createChangeGenerator, seededRandom } from '../support/change-generator.ts';
 import { createDeltaCommits } from '../support/delta-commits.ts';
-import { isPublished } from '../support/feed-progress.ts';
 import { assertHistory, caughtUp } from '../support/history-check.ts';
-import { peakMemory } from '../support/memory.ts';
 import { startProxy, statement, type Proxy } from '../support/proxy.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { assertPublished, committedRecords, storedPosition } from '../support/topic-check.ts';
@@ -274,127 +270,4 @@ describe('Kafka whose answers are lost', () => {
       assert.ok(broker.happened > before && lostAfter > 0);
     },
   );
-});
-
-describe('connections that are slow, refuse or hang', { concurrency: true }, () => {
-  const later = undoing();
-
-  it('in both directions at once: everything arrives exactly once when they mend', LIMIT, async (t) => {
-    const site = later(await openSite({ prefix: 'bad_connections', settings: QUICK }), (made) => made.drop());
-    const { config } = site;
-    const postgres = later(await toPostgres(site), (made) => made.close());
-    const registryUrl = new URL(config.registry.url);
-    const registry = later(
-      await startProxy({ host: registryUrl.hostname, port: Number(registryUrl.port) }),
-      (made) => made.close(),
-    );
-    const databricks = later(await startProxy(config.databricks), (made) => made.close());
-    const all = [postgres, registry, databricks];
-    const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
-    const worker = later(
-      startWorker([
-        '--config',
-        site.configFile,
-        '--set',
-        `postgres.url=${through(postgres, config.postgres.url)}`,
-        '--set',
-        `registry.url=${through(registry, config.registry.url)}`,
-        '--set',
-        `databricks.port=${databricks.port}`,
-      ]),
-      (made) => made.kill(),
-    );
-    const TROUBLES: Record<string, (on: boolean) => void> = {
-      'answers lost': (on) => {
-        if (on) for (const proxy of all) proxy.loseAnswers(5);
-      },
-      slow: (on) => all.forEach((proxy) => proxy.slow(on ? 80 : 0)),
-      cut: (on) => {
-        if (on) for (const proxy of all) proxy.cut();
-      },
-      refusing: (on) => all.forEach((proxy) => proxy.refuse(on)),
-      hanging: (on) => all.forEach((proxy) => proxy.hang(on)),
-    };
-    await commits.mixed();
-    await until('the first commit to arrive', () => isPublished(worker.lines, commits.version));
-    for (const [name, trouble] of Object.entries(TROUBLES)) {
-      trouble(true);
-      await commits.mixed();
-      await commits.large(300);
-      await delay(name === 'hanging' ? 4000 : 1000);
-      trouble(false);
-      const began = Date.now();
-      await commits.mixed();
-      await until(`the commits to arrive after ${name}`, () => isPublished(worker.lines, commits.version), {
-        timeoutMs: 180_000,
-      });
-      await caughtUp(site, 180_000);
-      t.diagnostic(`${name}: everything had arrived ${Date.now() - began} ms after it was over`);
-    }
-    const changes = await assertPublished(site, commits, hint);
-    await assertHistory(site, changes, hint);
-    const peak = peakMemory(worker.pid);
-    await endsWell(worker);
-    t.diagnostic(
-      `${all.reduce((sum, { lost }) => sum + lost, 0)} answers lost; ${commits.changes.length} changes; peak ${peak ?? '-'} MB; ${hint}`,
-    );
-  });
-
-  it('Postgres hangs for 30 s before a backlog: memory stays bounded, and it recovers', LIMIT, async (t) => {
-    const BACKLOG_MB = 160;
-    const ROW_BYTES = 4000;
-    const site = later(await openSite({ prefix: 'hanging', settings: QUICK }), (made) => made.drop());
-    const proxy = later(await toPostgres(site), (made) => made.close());
-    const publisher = later(await site.openPublisher(), (made) => made.close());
-    const worker = later(
-      startWorker([
-        '--config',
-        site.configFile,
-        '--only',
-        'postgres-history',
-        '--set',
-        `postgres.url=${through(proxy, site.config.postgres.url)}`,
-      ]),
-      (made) => made.kill(),
-    );
-    const wide = (id: number): Change => ({
-      op: 'insert',
-      key: String(id),
-      before: null,
-      // What compression cannot make small.
-      after: [id, randomBytes(ROW_BYTES / 2).toString('hex'), '1.00'],
-      origin: 'delta',
-      table: site.name,
-      position: id,
-      ts: (Date.now() - 60_000) * 1000 + id,
-      tx: null,
-      load: null,
-    });
-    const all: Change[] = [];
-    const publish = async (count: number): Promise<void> => {
-      const changes = Array.from({ length: count }, (_, n) => wide(all.length + n));
-      all.push(...changes);
-      await publisher.publish(changes);
-    };
-    for (let n = 0; n < 10; n++) await publish(500);
-    await caughtUp(site, 180_000);
-    const before = peakMemory(worker.pid);
-    const hungSince = Date.now();
-    proxy.hang(true);
-    while (all.length * ROW_BYTES < BACKLOG_MB * 1e6) await publish(500);
-    await delay(Math.max(0, 30_000 - (Date.now() - hungSince)));
-    const whileHanging = peakMemory(worker.pid);
-    proxy.hang(false);
-    await caughtUp(site, 180_000);
-    const peak = peakMemory(worker.pid);
-    t.diagnostic(
-      `peak memory ${before} MB before, ${whileHanging} MB after 30 s with ${BACKLOG_MB} MB waiting, ${peak} MB at the end`,
-    );
-    await endsWell(worker);
-    if (before !== null && whileHanging !== null && peak !== null) {
-      assert.ok(whileHanging - before < BACKLOG_MB / 2, `${before} → ${whileHanging} MB`);
-      assert.ok(peak < 512, `${peak} MB`);
-    }
-    await assertHistory(site, all, hint);
-  });
 });

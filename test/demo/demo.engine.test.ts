@@ -5,7 +5,9 @@ import { join } from 'node:path';
 import { after, before, describe, it } from 'node:test';
 import pg from 'pg';
 import pino from 'pino';
+import { openDatabricks } from '../../src/connections/databricks/client.ts';
 import { runDemo, type DemoOptions } from '../../src/demo/demo.ts';
+import { databricksOptions } from '../../src/service/connect.ts';
 import { stackStatus, stopStack } from '../../src/stack/stack.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'deltaferry-demo-'));
@@ -75,21 +77,58 @@ describe('the demo', () => {
       /^Replayed truth: {3}34 versions, 15 of them current\.\nPostgres history: 34 versions, 15 of them current\.$/m,
     );
     assert.match(text, /visible in Postgres: p50 [\d,]+ ms, p99 [\d,]+ ms\.$/m);
-    assert.match(text, /^VERIFIED/m);
+    assert.match(text, /^VERIFIED: both hold the same, version by version\.$/m);
+    // The year after: fourteen rises, one leaves and comes back, twenty are hired.
+    assert.match(
+      text,
+      /^Published 36 changes, merged 36, .* visible in Delta: p50 [\d,]+ ms, p99 [\d,]+ ms\.$/m,
+    );
+    assert.match(text, /^Postgres: 35 current employees\.\nDelta: 35 current employees\.$/m);
+    assert.match(
+      text,
+      /^VERIFIED: both hold the same, key by key; every change crossed once, and none came back\.$/m,
+    );
+    await assertNothingLeft();
+  });
+
+  it('goes from Postgres to Delta alone, and answers 1 and names the key where one row of Delta is wrong', async () => {
+    const { outcome, text } = await demo({
+      only: 'postgres-to-delta',
+      beforeVerify: {
+        async 'postgres-to-delta'(config) {
+          const person = openDatabricks(databricksOptions(config));
+          await person.query({
+            doing: 'changing a row by hand',
+            sql: 'UPDATE default.employees SET salary = salary + 0.01 WHERE emp_id = 7',
+          });
+          await person.close();
+        },
+      },
+    });
+    assert.deepEqual(outcome, { status: 'fulfilled', value: 1 }, text);
+    assert.match(text, /^20 employees with 41 versions, to be replayed as 4 Postgres transactions\.$/m);
+    assert.doesNotMatch(text, /VERIFIED|From Delta/);
+    assert.match(
+      text,
+      /^DIFFERENT in Delta: 1 employee\. The first:\n {2}expected 7 Person 7 7001\.50\n {2}found {4}7 Person 7 7001\.51$/m,
+    );
     await assertNothingLeft();
   });
 
   it('answers 1 and names the key where one row of the history is wrong', async () => {
     const { outcome, text } = await demo({
       input: smallInput,
-      async beforeVerify({ postgres }) {
-        const person = new pg.Client({ connectionString: postgres.url });
-        await person.connect();
-        const { rowCount } = await person.query(
-          'UPDATE public.employees SET salary = salary + 0.01 WHERE emp_id = 7',
-        );
-        assert.equal(rowCount, 1);
-        await person.end();
+      only: 'delta-to-postgres',
+      beforeVerify: {
+        async 'delta-to-postgres'({ postgres }) {
+          const person = new pg.Client({ connectionString: postgres.url });
+          await person.connect();
+          const { rowCount } = await person.query(
+            'UPDATE public.employees SET salary = salary + 0.01 WHERE emp_id = 7',
+          );
+          assert.equal(rowCount, 1);
+          await person.end();
+        },
       },
     });
     assert.deepEqual(outcome, { status: 'fulfilled', value: 1 }, text);

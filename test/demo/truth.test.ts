@@ -6,6 +6,9 @@ import {
   describe as textOf,
   differences,
   expectedVersions,
+  nextYear,
+  stateAfter,
+  stateDifferences,
   type HistoryVersion,
 } from '../../src/demo/truth.ts';
 
@@ -111,5 +114,57 @@ describe('differences', () => {
       '7 Zoë 1.00 [1970-01-01T00:00:00.000000Z, 1970-01-01T00:00:00.000999Z) ended',
     );
     assert.equal(textOf(null), '(no such version)');
+  });
+});
+
+describe('the state after transactions', () => {
+  const ann = { empId: 1, name: 'Ann', salary: '1.00' };
+  const upsert = (empId: number, name: string, salary: string) =>
+    ({ op: 'upsert', empId, name, salary }) as const;
+  const remove = (empId: number) => ({ op: 'delete', empId }) as const;
+
+  it('counts what changes something, and nothing else', () => {
+    const { state, changes } = stateAfter(new Map([[1, ann]]), [
+      [upsert(1, 'Ann', '1.00'), upsert(2, 'Bob', '2.00'), remove(3)],
+      [upsert(1, 'Ann', '1.01'), remove(2)],
+      [upsert(2, 'Bob', '2.00')],
+    ]);
+    assert.deepEqual(
+      [...state.values()],
+      [
+        { empId: 1, name: 'Ann', salary: '1.01' },
+        { empId: 2, name: 'Bob', salary: '2.00' },
+      ],
+    );
+    assert.equal(changes, 4);
+  });
+
+  it('differs where a row is wrong, missing, one too many, or there twice', () => {
+    const expected = new Map([1, 2, 3].map((id) => [id, { ...ann, empId: id }]));
+    const found = [
+      { ...ann, salary: '1.01' },
+      { ...ann, empId: 2 },
+      { ...ann, empId: 2 },
+      { ...ann, empId: 4 },
+    ];
+    assert.deepEqual(stateDifferences(expected, found), [
+      { expected: '1 Ann 1.00', found: '1 Ann 1.01' },
+      { expected: '(no such employee)', found: '2 Ann 1.00' },
+      { expected: '(no such employee)', found: '4 Ann 1.00' },
+      { expected: '3 Ann 1.00', found: '(no such employee)' },
+    ]);
+    assert.deepEqual(stateDifferences(expected, [...expected.values()]), []);
+  });
+
+  it('of the next year has rises, people who leave and come back, and new ones, one row each per transaction', () => {
+    const before = new Map(Array.from({ length: 100 }, (_, n) => [n, { ...ann, empId: n }]));
+    const year = nextYear(before);
+    for (const rows of year) assert.equal(new Set(rows.map(({ empId }) => empId)).size, rows.length);
+    const left = new Set(year.flat().flatMap((row) => (row.op === 'delete' ? [row.empId] : [])));
+    const after = stateAfter(before, year);
+    const back = [...left].filter((id) => after.state.has(id));
+    assert.ok(back.length > 0 && back.length < left.size, `${back.length} of ${left.size} came back`);
+    assert.equal(after.state.size, 100 - left.size + back.length + year.length);
+    assert.equal(after.changes, year.flat().length);
   });
 });

@@ -21,7 +21,8 @@ export function withFaults<T extends object>(port: T, next: (method: string) => 
       const member: unknown = Reflect.get(target, name);
       if (typeof member !== 'function' || typeof name !== 'string') return member;
       return (...args: unknown[]): unknown => {
-        if (name === 'changes') return pages(member.apply(target, args) as AsyncIterable<unknown>, next);
+        if (name === 'changes' || name === 'read')
+          return pages(member.apply(target, args) as AsyncIterable<unknown>, next);
         return befall(next(name), name, () => member.apply(target, args) as Promise<unknown>);
       };
     },

@@ -3,8 +3,9 @@ import type { FeedState } from '../../src/flow/feed-state.ts';
 import type { ChangeLog } from '../../src/ports/change-log.ts';
 import type { DeltaSource } from '../../src/ports/delta-source.ts';
 import type { Leadership } from '../../src/ports/leadership.ts';
-import type { DeltaFeedOptions, FeedClock, Published } from '../../src/producers/delta-feed-deps.ts';
+import type { DeltaFeedOptions, Published } from '../../src/producers/delta-feed-deps.ts';
 import { runDeltaFeed } from '../../src/producers/delta-feed.ts';
+import type { FeedClock } from '../../src/producers/producer-life.ts';
 import { tick, until } from './fake-log.ts';
 
 export interface FeedRunSetup {

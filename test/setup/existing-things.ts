@@ -41,6 +41,7 @@ export const nothing: Existing = {
   subjects: new Map(),
   histories: new Map([['public.employees', { exists: false, schemaExists: true, enums: new Map() }]]),
   deltas: new Map([['default.employees', null]]),
+  captures: new Map(),
 };
 
 type ExistingHistory = Extract<HistoryTableFacts, { exists: true }>;

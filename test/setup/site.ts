@@ -3,6 +3,7 @@ import { openDatabricks, type Databricks } from '../../src/connections/databrick
 import { createDeltaTables } from '../../src/connections/databricks/delta-table.ts';
 import { topicsAdmin } from '../../src/connections/kafka/admin.ts';
 import { openKafka } from '../../src/connections/kafka/client.ts';
+import { createCapturedTables } from '../../src/connections/postgres/captured-table.ts';
 import { createHistoryTables } from '../../src/connections/postgres/history-table.ts';
 import { migrate, pendingMigrations } from '../../src/connections/postgres/migrate.ts';
 import { createSchemaRegistry, type SchemaRegistry } from '../../src/connections/registry/schemas.ts';
@@ -46,6 +47,7 @@ export async function openSite(): Promise<Site> {
       subjects: registry,
       histories: createHistoryTables(database.pool),
       deltas: createDeltaTables(databricks),
+      captures: createCapturedTables(database.pool),
     },
     request: {
       positionsTopic: `${name}.positions`,

@@ -6,6 +6,7 @@ import { createSchemaRegistry } from '../../src/connections/registry/schemas.ts'
 import { deadLetterTopic, subjectOf } from '../../src/setup/request.ts';
 import type { Site } from './site.ts';
 import { testStack } from './stack.ts';
+import { settledEnds } from './topic-ends.ts';
 import { until } from './until.ts';
 
 /** An employee's change as the Delta feed would make it; the row after it is `[id, name, salary]`. */
@@ -73,10 +74,12 @@ export async function openRecords(site: Site): Promise<Records> {
       return { offset: BigInt(first?.baseOffset ?? -1) };
     },
     async deadLetters() {
+      await settledEnds(kafka, deadLetterTopic(topic));
       const ends = await admin.fetchTopicOffsets(deadLetterTopic(topic));
       return readLetters(site, ends);
     },
     async backlog() {
+      await settledEnds(kafka, topic);
       const ends = await admin.fetchTopicOffsets(topic);
       const { rows } = await pool.query<{ partition: number; next: string }>(
         'SELECT partition, next_offset AS next FROM deltaferry.offsets WHERE topic = $1',

@@ -14,7 +14,8 @@ import { openPool } from '../../src/connections/postgres/pool.ts';
 import { createSchemaRegistry } from '../../src/connections/registry/schemas.ts';
 import { loadConfig } from '../../src/service/config/load.ts';
 import type { Config, ConfigInput } from '../../src/service/config/schema.ts';
-import { mappingOf } from '../../src/service/config/table-schema.ts';
+import { mappingOf, type TableConfig } from '../../src/service/config/table-schema.ts';
+import type { Role } from '../../src/service/run.ts';
 import { setupTables } from '../../src/service/setup.ts';
 import { testStack, type StackEndpoints } from './stack.ts';
 
@@ -25,7 +26,9 @@ export interface SiteOptions {
   readonly endpoints?: StackEndpoints;
   /** Default 4. */
   readonly partitions?: number;
-  readonly settings?: Pick<ConfigInput, 'batching' | 'polling' | 'delivery'>;
+  /** Default: `delta-to-postgres`. */
+  readonly direction?: TableConfig['direction'];
+  readonly settings?: Pick<ConfigInput, 'batching' | 'merging' | 'polling' | 'delivery'>;
 }
 
 /** A database, a Delta table, topics and a configuration file of one test's own, set up as `deltaferry setup` does. */
@@ -42,7 +45,7 @@ export interface Site {
   readonly kafka: Kafka;
   readonly warehouse: Databricks;
   /** What a sink or a poller of this site calls itself in pg_stat_activity. */
-  readonly applicationName: (role: 'delta-feed' | 'postgres-history') => string;
+  readonly applicationName: (role: Role) => string;
   /** Publishes changes straight to the topic, a transaction per call. */
   openPublisher(): Promise<Publisher>;
   drop(): Promise<void>;
@@ -70,6 +73,7 @@ export async function openSite(options: SiteOptions): Promise<Site> {
         name,
         topic: `${name}_changes`,
         partitions: options.partitions ?? 4,
+        direction: options.direction ?? ('delta-to-postgres' as const),
         key: 'emp_id',
         columns: { emp_id: 'bigint', name: 'text', salary: 'numeric(12,2)' },
         postgres: { table: 'public.employees' },

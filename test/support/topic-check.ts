@@ -10,12 +10,16 @@ import type { Site } from './site.ts';
 import { settledEnds } from './topic-ends.ts';
 import { until } from './until.ts';
 
-/** Every committed record of a topic by partition, in order, up to its end as it is now. */
+/**
+ * Every committed record of a topic by partition, in order, up to its end as it is now. Fails where a
+ * transaction is still open after `settleMs`.
+ */
 export async function committedRecords(
   kafka: Kafka,
   topic: string,
+  settleMs?: number,
 ): Promise<ReadonlyMap<number, readonly StreamRecord[]>> {
-  await settledEnds(kafka, topic);
+  await settledEnds(kafka, topic, settleMs);
   const found = new Map<number, StreamRecord[]>();
   const left = new Map<number, bigint>();
   const stop = new AbortController();

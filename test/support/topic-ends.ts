@@ -19,7 +19,7 @@ export async function topicEnds(kafka: Kafka, topic: string): Promise<number[]> 
  * The same once no transaction is open: a broker answers a commit before it has written the marks that
  * make the records visible.
  */
-export async function settledEnds(kafka: Kafka, topic: string): Promise<number[]> {
+export async function settledEnds(kafka: Kafka, topic: string, timeoutMs = 40_000): Promise<number[]> {
   return until(
     `the transactions on ${topic} to be decided`,
     async () => {
@@ -27,7 +27,7 @@ export async function settledEnds(kafka: Kafka, topic: string): Promise<number[]
       const decided = await topicEnds(kafka, topic);
       return decided.every((end, partition) => end >= (written[partition] ?? 0)) && decided;
     },
-    { timeoutMs: 40_000, everyMs: 50 },
+    { timeoutMs, everyMs: 50 },
   );
 }
 

@@ -1,10 +1,12 @@
 import { resolve } from 'node:path';
+import { oneOf } from '../choice.ts';
 import { printJson, type AddCommand, type Context, type ExitCode } from '../context.ts';
 import { plain, type OutputOptions } from '../options.ts';
 import { createProgress } from '../progress.ts';
 
 interface Options extends OutputOptions {
   readonly input?: string;
+  readonly only?: string;
   readonly keep?: boolean;
   readonly dir: string;
 }
@@ -14,28 +16,32 @@ export const demoCommand: AddCommand = (program, context, exit) => {
   plain(program.command('demo'), [
     'deltaferry demo',
     'deltaferry demo --input employee-history.csv    columns emp_id,name,salary,from_date,to_date',
+    'deltaferry demo --only postgres-to-delta        one direction alone',
     'deltaferry demo --keep                          leave the stack up, to look at each part',
   ])
     .summary('the main job on real input, verified')
     .description(
-      'Replays an employee history as Delta commits through a stack of its own, and proves the Postgres history equal, version by version.',
+      'Replays an employee history as Delta commits through a stack of its own and proves the Postgres history equal, version by version; then changes the Postgres table and proves the Delta table equal.',
     )
     .option('--input <file>', 'CSV file to replay; a generated history of the same shape by default')
+    .option('--only <direction>', 'delta-to-postgres or postgres-to-delta (default: both at once)')
     .option('--keep', 'leave the stack up, and say how to look at each part')
     .option('--dir <dir>', 'folder of the demo’s own stack, wiped at the start', '.deltaferry/demo')
     .action(async (options: Options) => exit(await demo(options, context)));
 };
 
 async function demo(options: Options, context: Context): Promise<ExitCode> {
-  const [{ runDemo }, { createLogger }] = await Promise.all([
+  const [{ DIRECTIONS, runDemo }, { createLogger }] = await Promise.all([
     import('../../demo/demo.ts'),
     import('../../service/logger.ts'),
   ]);
+  const only = options.only === undefined ? {} : { only: await oneOf('--only', options.only, DIRECTIONS) };
   const report = createProgress(options.json === true ? context.stderr : context.stdout);
   const signal = context.interruptible();
   try {
     const code = await runDemo({
       ...(options.input === undefined ? {} : { input: resolve(context.cwd, options.input) }),
+      ...only,
       keep: options.keep === true,
       dir: resolve(context.cwd, options.dir),
       report,

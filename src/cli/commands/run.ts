@@ -1,5 +1,5 @@
-import { UsageError } from '../../errors.ts';
 import type { Role } from '../../service/run.ts';
+import { oneOf } from '../choice.ts';
 import { printJson, type AddCommand, type Context } from '../context.ts';
 import { connecting, loadOptions, shared, type SharedOptions } from '../options.ts';
 
@@ -25,7 +25,7 @@ export const runCommand: AddCommand = (program, context) => {
     )
     .option(
       '--only <roles>',
-      'roles of this process, separated by commas: delta-feed, postgres-history (default: all)',
+      'roles of this process, separated by commas: delta-feed, postgres-log, postgres-history, delta-merge (default: all)',
     )
     .option('--http-port <port>', 'port of /metrics, /livez and /readyz; 0: any (sets http.port)')
     .option('--log-level <level>', 'trace, debug, info, warn, error or silent (sets log.level)')
@@ -62,16 +62,6 @@ async function run(options: Options, context: Context): Promise<void> {
 
 async function rolesOf(only: string | undefined, known: readonly Role[]): Promise<readonly Role[]> {
   if (only === undefined) return known;
-  const names = only.split(',').map((name) => name.trim());
-  const unknown = names.find((name) => !(known as readonly string[]).includes(name));
-  if (unknown === undefined) return known.filter((role) => names.includes(role));
-  const [{ nearest }, { didYouMean }] = await Promise.all([
-    import('../../service/config/nearest.ts'),
-    import('../../service/config/rules.ts'),
-  ]);
-  throw new UsageError({
-    code: 'ROLE_UNKNOWN',
-    message: `--only: there is no role "${unknown}"${didYouMean(nearest(unknown, known))}`,
-    remedy: `Name one or more of: ${known.join(', ')}.`,
-  });
+  const names = await Promise.all(only.split(',').map((name) => oneOf('--only', name.trim(), known)));
+  return known.filter((role) => names.includes(role));
 }

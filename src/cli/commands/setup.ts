@@ -3,16 +3,18 @@ import { connecting, loadOptions, shared, type SharedOptions } from '../options.
 
 interface Options extends SharedOptions {
   readonly dryRun?: boolean;
+  readonly uninstall?: boolean;
 }
 
-/** `deltaferry setup [--dry-run]` */
+/** `deltaferry setup [--uninstall] [--dry-run]` */
 export const setupCommand: AddCommand = (program, context, exit) => {
   connecting(shared(program.command('setup'), ['deltaferry setup --dry-run', 'deltaferry setup']))
     .summary('create what must exist, check what does')
     .description(
-      'Creates what must exist and does not: control schema, topics, schemas, history tables. Checks what does, and changes nothing of it.',
+      'Creates what must exist and does not: control schema, topics, schemas, history tables, what captures a table in Postgres. Checks what does, and changes nothing of it but its own.',
     )
     .option('--dry-run', 'only say what would be done')
+    .option('--uninstall', 'remove triggers, function and log of the captured tables instead; stop `deltaferry run` first')
     .action(async (options: Options) => exit(await setup(options, context)));
 };
 
@@ -24,11 +26,19 @@ async function setup(options: Options, context: Context): Promise<ExitCode> {
   const config = await loadConfig(loadOptions(options, context));
   context.conceal(scrubber(config));
   // The drivers are loaded once the configuration is known to be right.
-  const [{ setupTables }, { setupLines }] = await Promise.all([
+  const [{ setupTables, uninstallTables }, { setupLines }, { uninstallLines }] = await Promise.all([
     import('../../service/setup.ts'),
     import('../../setup/report.ts'),
+    import('../../setup/uninstall.ts'),
   ]);
-  const result = await setupTables(config, { dryRun: options.dryRun === true });
+  const dryRun = options.dryRun === true;
+  if (options.uninstall === true) {
+    const removed = await uninstallTables(config, { dryRun });
+    if (options.json === true) printJson(context, removed);
+    else for (const line of uninstallLines(removed)) printLine(context, line);
+    return 0;
+  }
+  const result = await setupTables(config, { dryRun });
   if (options.json === true) printJson(context, result);
   else for (const line of setupLines(result)) printLine(context, line);
   return result.outcome === 'mismatch' ? 1 : 0;

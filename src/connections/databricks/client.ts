@@ -29,6 +29,10 @@ export interface Statement extends DatabricksWhere {
   readonly params?: Readonly<Record<string, SqlParameter>>;
   /** Cancels the statement. */
   readonly signal?: AbortSignal | undefined;
+  /** Longest time until the answer, in place of the client's own. */
+  readonly timeoutMs?: number | undefined;
+  /** Of a statement that moves a file (`PUT`, `REMOVE`): the only local folder that it may touch. */
+  readonly localFolder?: string | undefined;
 }
 
 /** BIGINT as bigint, DECIMAL as exact text, TIMESTAMP as Date (milliseconds: select micros instead). */
@@ -142,11 +146,11 @@ export function openDatabricks(options: DatabricksOptions): Databricks {
   return {
     async query(statement) {
       const rows: object[][] = [];
-      for await (const chunk of chunks(statement, queryMs)) rows.push(chunk);
+      for await (const chunk of chunks(statement, statement.timeoutMs ?? queryMs)) rows.push(chunk);
       return rows.flat() as DatabricksRow[];
     },
     async *stream(statement) {
-      for await (const chunk of chunks(statement, statementMs))
+      for await (const chunk of chunks(statement, statement.timeoutMs ?? statementMs))
         if (chunk.length > 0) yield chunk.map((row) => (row as { readonly line: string }).line);
     },
     async close() {
@@ -158,10 +162,17 @@ export function openDatabricks(options: DatabricksOptions): Databricks {
   };
 }
 
-async function execute(opened: Promise<Session>, { sql, params = {} }: Statement): Promise<DriverOperation> {
+async function execute(
+  opened: Promise<Session>,
+  { sql, params = {}, localFolder }: Statement,
+): Promise<DriverOperation> {
   const { driver } = await opened;
   const named = Object.entries(params).map(([name, value]) => [name, parameter(value)]);
-  return driver.executeStatement(sql, { maxRows: CHUNK_ROWS, namedParameters: Object.fromEntries(named) });
+  return driver.executeStatement(sql, {
+    maxRows: CHUNK_ROWS,
+    namedParameters: Object.fromEntries(named),
+    ...(localFolder === undefined ? {} : { stagingAllowedLocalPath: localFolder }),
+  });
 }
 
 function parameter(value: SqlParameter): DBSQLParameter {

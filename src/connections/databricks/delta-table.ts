@@ -12,7 +12,7 @@ export interface DeltaTableFacts {
   readonly properties: Readonly<Record<string, string>>;
 }
 
-/** Reads what exists; Delta tables belong to their users, and nothing here changes them. */
+/** Reads and creates; Delta tables belong to their users, and nothing here changes one that exists. */
 export function createDeltaTables(client: Databricks) {
   return {
     /** Null where there is no such table or no such schema. */
@@ -34,6 +34,10 @@ export function createDeltaTables(client: Databricks) {
           return { format: 'view', columns: [], properties: {} };
         throw error;
       }
+    },
+
+    async create(table: string, statement: string): Promise<void> {
+      await client.query({ sql: statement, doing: 'creating the table', table });
     },
   };
 }

@@ -1,4 +1,4 @@
-import { DeltaferryError, OperatorError, TransientError, type ErrorDetails } from '../../errors.ts';
+import { DeltaferryError, OperatorError, PoisonError, TransientError, type ErrorDetails } from '../../errors.ts';
 import { SchemaChangedError } from '../../ports/delta-source.ts';
 
 /** What was being done, to name it in the error. */
@@ -9,9 +9,13 @@ export interface DatabricksWhere {
   readonly table?: string;
   /** The name of the mapping, for the commands that remedies name. */
   readonly mapping?: string;
+  /** When rows are written: the columns whose values come from changes. No change is to blame for any other. */
+  readonly columns?: readonly string[];
+  /** When files are moved: the folder in a volume. */
+  readonly volume?: string;
 }
 
-type Build = (details: ErrorDetails, text: string) => DeltaferryError;
+type Build = (details: ErrorDetails, text: string, where: DatabricksWhere) => DeltaferryError;
 
 interface Rule {
   readonly matches: RegExp;
@@ -22,6 +26,19 @@ interface Rule {
 
 const transient: Build = (details) => new TransientError(details);
 const operator: Build = (details) => new OperatorError(details);
+
+/** A row that is written is to blame for what its own columns hold, and for nothing that is read. */
+const refusedRow: Build = (details, text, { columns }) => {
+  const named = /NOT NULL constraint violated for column: `?([^\s`]+?)`?[.]?$/m.exec(text)?.[1];
+  const isOurs =
+    columns !== undefined &&
+    (named === undefined || columns.some((column) => column.toLowerCase() === named.toLowerCase()));
+  if (isOurs) {
+    const { remedy: _, ...rest } = details;
+    return new PoisonError(rest);
+  }
+  return new OperatorError(details);
+};
 
 const tableOf = (where: DatabricksWhere): string => where.table ?? 'the table';
 const loadAnew = (where: DatabricksWhere): string =>
@@ -49,7 +66,15 @@ const STATEMENT_RULES: readonly Rule[] = [
     code: 'DATABRICKS_DENIED',
     build: operator,
     remedy: (where) =>
-      `Grant the service's principal SELECT and MODIFY on ${tableOf(where)}, USE SCHEMA and USE CATALOG.`,
+      where.volume === undefined
+        ? `Grant the service's principal SELECT and MODIFY on ${tableOf(where)}, USE SCHEMA and USE CATALOG.`
+        : `Grant the service's principal READ VOLUME and WRITE VOLUME on the volume of ${where.volume}, USE SCHEMA and USE CATALOG.`,
+  },
+  {
+    matches: /^(UC_)?VOLUME_(NOT_FOUND|DOES_NOT_EXIST)|^INVALID_VOLUME_PATH|^UC_VOLUMES?_/,
+    code: 'DATABRICKS_VOLUME_MISSING',
+    build: operator,
+    remedy: (where) => `Create the volume of ${where.volume ?? 'databricks.stagingVolume'}, or correct databricks.stagingVolume.`,
   },
   {
     matches: /^DELTA_CHANGE_TABLE_FEED_DISABLED/,
@@ -73,6 +98,14 @@ const STATEMENT_RULES: readonly Rule[] = [
     remedy: (where) =>
       `Correct the columns of ${where.mapping ?? 'the table'} in the configuration to what ${tableOf(where)} has, run \`deltaferry setup\`, then ${loadAnew(where)}`,
   },
+  {
+    // The values of the row are in the lines after the first, which never enters the message.
+    matches:
+      /^(DELTA_(NOT_NULL_CONSTRAINT_VIOLATED|VIOLATE_(CONSTRAINT_WITH_VALUES|TABLE_PROPERTY_VALIDATION_FAILED)|CAST_OVERFLOW_IN_TABLE_WRITE|EXCEED_CHAR_VARCHAR_LIMIT)|EXCEED_LIMIT_LENGTH|CAST_(OVERFLOW|INVALID_INPUT)|NUMERIC_VALUE_OUT_OF_RANGE|ARITHMETIC_OVERFLOW|CHECK_CONSTRAINT_VIOLATION|NOT_NULL_CONSTRAINT_VIOLATION)/,
+    code: 'DELTA_VALUE_REFUSED',
+    build: refusedRow,
+    remedy: (where) => `Correct what the message names, in ${tableOf(where)} or its constraints.`,
+  },
   // The table is shorter than its history said a moment ago: it is being replaced; its id tells next time.
   { matches: /^DELTA_CDC_START_VERSION_AFTER_LATEST/, code: 'DELTA_VERSION_AHEAD', build: transient },
   {
@@ -84,6 +117,7 @@ const STATEMENT_RULES: readonly Rule[] = [
 
 /** SQLSTATE classes that waiting does not mend: wrong statement, name, right, value or Delta state. */
 const LASTING_STATE = /^(0A|22|28|3D|3F|42|KD)/;
+const VALUE_STATE = /^2[23]/;
 const SESSION_LOST =
   /invalid (session|operation) ?handle|session (was closed|has expired|is closed|not found|does not exist)/i;
 const TLS_FAILURE =
@@ -122,7 +156,7 @@ export function translateDatabricks(error: unknown, where: DatabricksWhere): Del
   const errorClass = /^\s*\[([A-Z][A-Z0-9_.]+)\]/.exec(text)?.[1];
   if (errorClass !== undefined) {
     const rule = STATEMENT_RULES.find(({ matches }) => matches.test(errorClass));
-    if (rule !== undefined) return rule.build(details(rule.code, rule.remedy?.(where)), text);
+    if (rule !== undefined) return rule.build(details(rule.code, rule.remedy?.(where)), text, where);
   }
   if (isSessionLost(error)) return new TransientError(details('DATABRICKS_SESSION_LOST'));
   const status = found.statusCode ?? httpStatusOf(found);
@@ -133,7 +167,11 @@ export function translateDatabricks(error: unknown, where: DatabricksWhere): Del
     );
   if (LOGIN_REFUSED.test(text))
     return new OperatorError(details('DATABRICKS_LOGIN', 'Check databricks.oauth (clientId, clientSecret).'));
-  if (LASTING_STATE.test(found.response?.sqlState ?? ''))
+  const state = found.response?.sqlState ?? '';
+  // A line of ours that does not parse is our mistake, and no value's.
+  if (VALUE_STATE.test(state) && where.columns !== undefined && !errorClass?.startsWith('MALFORMED'))
+    return new PoisonError(details('DELTA_VALUE_REFUSED'));
+  if (LASTING_STATE.test(state))
     return new OperatorError(details('DATABRICKS_REFUSED', 'Correct what the message names.'));
   return new TransientError(
     details(found.errorCode === undefined ? 'DATABRICKS_UNAVAILABLE' : 'DATABRICKS_STATEMENT_FAILED'),

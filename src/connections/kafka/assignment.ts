@@ -27,7 +27,9 @@ export interface AssignmentOptions {
 export interface Assignment {
   /** What is ours from now on. Partitions that stay are not disturbed. */
   update(partitions: readonly number[]): void;
-  /** Offsets after what was done, of the partitions that are ours. */
+  /** Partitions in which the handler has lost its place: it is asked anew. */
+  reread(partitions: readonly number[]): void;
+  /** Offsets after what was done, or is durable where the handler tells that, of the partitions that are ours. */
   done(): ReadonlyMap<number, bigint>;
   /** Resolves when no batch is with the handler any more; to be called after `stopping` has aborted. */
   idle(): Promise<void>;
@@ -74,12 +76,13 @@ export function createAssignment(options: AssignmentOptions): Assignment {
     let open = asked.filter((flow) => !flow.lost.aborted);
     while (open.length > 0) {
       let wait: number;
+      for (const flow of open) flow.ask();
       try {
         const answers = await handler.assigned(await watermarks(open.map(({ partition }) => partition)));
-        const placed = open.filter((flow) => answers.has(flow.partition));
+        const placed = open.filter((flow) => answers.has(flow.partition) && !flow.rereading);
         for (const flow of placed) start(flow, answers.get(flow.partition) ?? 0n);
-        open = open.filter((flow) => !answers.has(flow.partition));
-        wait = options.askAgainMs;
+        open = open.filter((flow) => !placed.includes(flow));
+        wait = open.some((flow) => flow.rereading) ? waits.next() : options.askAgainMs;
         options.onTrouble(null);
       } catch (error) {
         options.onTrouble(translateKafka(error, { doing: 'asking where to start', topic }));
@@ -121,24 +124,24 @@ export function createAssignment(options: AssignmentOptions): Assignment {
     const { partition } = flow;
     const hand = consume(flow).then((next) => {
       if (inHand.get(partition) === hand) inHand.delete(partition);
-      if (next === 'out-of-range') track(place([flow]));
+      if (next !== 'lost') track(place([flow]));
     });
     inHand.set(partition, hand);
   }
 
-  async function consume(flow: PartitionFlow): Promise<'out-of-range' | 'lost'> {
+  async function consume(flow: PartitionFlow): Promise<'out-of-range' | 'reread' | 'lost'> {
     for (;;) {
       const batch = await flow.take();
       if (batch === null) return 'lost';
-      if (batch === 'out-of-range') return batch;
+      if (batch === 'out-of-range' || batch === 'reread') return batch;
       loop.wake();
-      const outcome = await slots.run(async () => (flow.lost.aborted ? null : handle(batch)));
-      if (outcome === null) return 'lost';
+      const outcome = await slots.run(async () =>
+        flow.lost.aborted || flow.rereading ? null : handle(batch),
+      );
+      // The next take says why.
+      if (outcome === null) continue;
       const rest = flow.settle(batch, outcome);
-      if (outcome.kind === 'pause') {
-        await sleep(rest, flow.lost);
-        flow.readFrom(batch.from);
-      }
+      if (outcome.kind === 'pause') await flow.rest(rest, batch.from);
       loop.wake();
     }
   }
@@ -160,12 +163,22 @@ export function createAssignment(options: AssignmentOptions): Assignment {
     void work.finally(() => asking.delete(work));
   }
 
+  function done(): ReadonlyMap<number, bigint> {
+    const durable = handler.durable?.();
+    return new Map(
+      [...flows.values()].flatMap((flow): [number, bigint][] => {
+        const offset = durable === undefined ? flow.done : durable.get(flow.partition);
+        return offset === undefined || offset === null ? [] : [[flow.partition, offset]];
+      }),
+    );
+  }
+
   return {
     update,
-    done: () =>
-      new Map(
-        [...flows.values()].flatMap(({ partition, done }) => (done === null ? [] : [[partition, done]])),
-      ),
+    reread(partitions) {
+      for (const partition of partitions) flows.get(partition)?.reread();
+    },
+    done,
     idle: async () => {
       await Promise.all([...inHand.values(), ...asking]);
     },

@@ -6,6 +6,7 @@ import {
   TransientError,
   type ErrorDetails,
 } from '../../errors.ts';
+import { TLS_NEEDED_CODE } from './sockets.ts';
 
 /** What was being done, to name it in the error. */
 export interface KafkaWhere {
@@ -20,6 +21,7 @@ type Verdict = (details: ErrorDetails) => DeltaferryError;
 
 const operator: Verdict = (details) => new OperatorError(details);
 const fenced: Verdict = (details) => new FencedError(details);
+const transient: Verdict = (details) => new TransientError(details);
 
 interface Rule {
   readonly code: string;
@@ -44,11 +46,35 @@ const AUTHENTICATION: Rule = {
   verdict: operator,
   remedy: () => 'Check kafka.sasl (mechanism, username, password) in the configuration.',
 };
+const NO_LOGIN: Rule = {
+  code: 'KAFKA_AUTHENTICATION',
+  verdict: operator,
+  remedy: () =>
+    'Leave out kafka.sasl, or name the brokers of a listener that takes logins: this one takes none.',
+};
 const TLS: Rule = {
   code: 'KAFKA_TLS',
   verdict: operator,
   remedy: () =>
-    'Check kafka.tls (ca, cert, key) in the configuration and the name in the broker certificate.',
+    'Check kafka.tls (caFile, certFile, keyFile) in the configuration and the name in the broker certificate.',
+};
+const TLS_NEEDED: Rule = {
+  code: 'KAFKA_TLS',
+  verdict: operator,
+  remedy: () => 'Set kafka.tls.enabled (and caFile for an authority of your own): these brokers speak TLS.',
+};
+// Another replica may lead in its place, so it is tried again; alone, a broker ends itself then.
+const STORAGE: Rule = {
+  code: 'KAFKA_STORAGE',
+  verdict: transient,
+  remedy: () => 'Look at the disks of the brokers: one is full or broken. It is tried again by itself.',
+};
+// What a broker does with whom it does not understand, and what it does when it is stopped.
+const CLOSED: Rule = {
+  code: 'KAFKA_UNAVAILABLE',
+  verdict: transient,
+  remedy: () =>
+    'If it stays so: the brokers may want a login (kafka.sasl), or speak TLS or not otherwise than configured (kafka.tls).',
 };
 const FENCED: Rule = { code: 'KAFKA_FENCED', verdict: fenced };
 const UNSUPPORTED: Rule = {
@@ -85,7 +111,7 @@ const denied = (what: (where: KafkaWhere) => string): Rule => ({
   remedy: (where) => `Grant the service's principal access to ${what(where)}.`,
 });
 
-/** Kafka's protocol errors that waiting does not mend. Every other one is transient. */
+/** Kafka's protocol errors that want more than waiting. Every other one is transient. */
 const RULES: Readonly<Record<string, Rule>> = {
   PRODUCER_FENCED: FENCED,
   INVALID_PRODUCER_EPOCH: FENCED,
@@ -102,13 +128,15 @@ const RULES: Readonly<Record<string, Rule>> = {
     ({ transactionalId }) => `the transactional id ${transactionalId ?? ''}`,
   ),
   CLUSTER_AUTHORIZATION_FAILED: denied(() => 'the cluster (IdempotentWrite, Create, Describe)'),
-  SECURITY_DISABLED: AUTHENTICATION,
+  SECURITY_DISABLED: NO_LOGIN,
+  ILLEGAL_SASL_STATE: NO_LOGIN,
   UNSUPPORTED_VERSION: UNSUPPORTED,
   UNSUPPORTED_FOR_MESSAGE_FORMAT: UNSUPPORTED,
   INCONSISTENT_GROUP_PROTOCOL: GROUP_IN_USE,
   INVALID_GROUP_ID: GROUP_IN_USE,
   INVALID_SESSION_TIMEOUT: SESSION_TIMEOUT,
   INVALID_TRANSACTION_TIMEOUT: TRANSACTION_TIMEOUT,
+  KAFKA_STORAGE_ERROR: STORAGE,
   INVALID_PARTITIONS: REFUSED,
   INVALID_REPLICATION_FACTOR: REFUSED,
   INVALID_CONFIG: REFUSED,
@@ -118,6 +146,7 @@ const RULES: Readonly<Record<string, Rule>> = {
 // PRODUCER_FENCED is newer than kafkajs, which has no name for it.
 const PRODUCER_FENCED = 'Unknown error code 90';
 
+const BEFORE_TLS = /disconnected before secure TLS/;
 const TLS_FAILURE =
   /certificate|self[- ]signed|wrong version number|ERR_TLS|ERR_SSL|CERT_|UNABLE_TO_VERIFY|DEPTH_ZERO/i;
 
@@ -170,6 +199,8 @@ function ruleOf(error: KafkaJsError): Rule | undefined {
   if (error.name === 'KafkaJSSASLAuthenticationError') return AUTHENTICATION;
   if (error.name === 'KafkaJSServerDoesNotSupportApiKey' || error.name === 'KafkaJSNotImplemented')
     return UNSUPPORTED;
+  if (error.code === TLS_NEEDED_CODE) return TLS_NEEDED;
+  if (error.name === 'KafkaJSConnectionClosedError' || BEFORE_TLS.test(error.message)) return CLOSED;
   if (error.name === 'KafkaJSConnectionError' && TLS_FAILURE.test(`${error.code ?? ''} ${error.message}`))
     return TLS;
   return undefined;

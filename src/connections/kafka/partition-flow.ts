@@ -1,3 +1,4 @@
+import { sleep } from '../../flow/sleep.ts';
 import type { BatchOutcome, StreamBatch } from '../../ports/record-stream.ts';
 import type { PartitionFetch } from './fetch.ts';
 
@@ -14,7 +15,9 @@ export class PartitionFlow {
   #fetchFrom: bigint | null = null;
   #buffered: StreamBatch | null = null;
   #outOfRange = false;
+  #rereading = false;
   #wake: (() => void) | null = null;
+  #resting: AbortController | null = null;
   /** Grows while fetches bring nothing though there is something to read. */
   #stretch = 1;
   /** Offset after the last batch that was done; null before the first. */
@@ -23,7 +26,10 @@ export class PartitionFlow {
   constructor(partition: number, stopping: AbortSignal) {
     this.partition = partition;
     this.lost = AbortSignal.any([stopping, this.#abort.signal]);
-    this.lost.addEventListener('abort', () => this.#wakeUp());
+    this.lost.addEventListener('abort', () => {
+      this.#wakeUp();
+      this.#resting?.abort();
+    });
   }
 
   /** The offset that the next fetch should ask for; null: none now. */
@@ -34,6 +40,24 @@ export class PartitionFlow {
   /** How many times the usual bytes the next fetch may take. */
   get stretch(): number {
     return this.#stretch;
+  }
+
+  /** The handler has lost its place since it was last asked: it has to be asked again. */
+  get rereading(): boolean {
+    return this.#rereading;
+  }
+
+  /** Forgets what was read ahead, and whatever becomes of the batch in hand, until the handler was asked. */
+  reread(): void {
+    this.readFrom(null);
+    this.#rereading = true;
+    this.#wakeUp();
+    this.#resting?.abort();
+  }
+
+  /** From here on an answer of the handler counts, unless it loses its place again. */
+  ask(): void {
+    this.#rereading = false;
   }
 
   /** Forgets what was read ahead; null: nothing is fetched until the next call. */
@@ -72,10 +96,14 @@ export class PartitionFlow {
     this.#wakeUp();
   }
 
-  /** The next batch in order, `out-of-range` where the broker no longer has the offset, null once lost. */
-  async take(): Promise<StreamBatch | 'out-of-range' | null> {
+  /**
+   * The next batch in order; `out-of-range` where the broker no longer has the offset, `reread` where the
+   * handler has lost its place, null once the partition is lost.
+   */
+  async take(): Promise<StreamBatch | 'out-of-range' | 'reread' | null> {
     for (;;) {
       if (this.lost.aborted) return null;
+      if (this.#rereading) return 'reread';
       if (this.#outOfRange) return 'out-of-range';
       const batch = this.#buffered;
       this.#buffered = null;
@@ -88,6 +116,8 @@ export class PartitionFlow {
 
   /** Moves on as the handler said; answers how long to rest first, milliseconds. */
   settle(batch: StreamBatch, outcome: BatchOutcome): number {
+    // The handler has lost its place meanwhile: this is an answer of before.
+    if (this.#rereading) return 0;
     switch (outcome.kind) {
       case 'done':
         this.done = outcome.next;
@@ -102,6 +132,16 @@ export class PartitionFlow {
       default:
         return outcome satisfies never;
     }
+  }
+
+  /** Rests so many milliseconds, then reads from there; at once where the partition is lost or read anew. */
+  async rest(ms: number, offset: bigint): Promise<void> {
+    const resting = new AbortController();
+    this.#resting = resting;
+    if (this.lost.aborted || this.#rereading) return;
+    await sleep(ms, resting.signal);
+    this.#resting = null;
+    if (!this.#rereading) this.readFrom(offset);
   }
 
   #wakeUp(): void {

@@ -14,6 +14,8 @@ export interface PartitionScan {
   readonly found: (record: StreamRecord) => boolean;
   /** Milliseconds until the scan gives up with a TransientError. */
   readonly deadlineMs: number;
+  /** Ends, too, where what was committed when it began ends. */
+  readonly toEnd?: boolean;
 }
 
 /** Reads a partition from its beginning, a few megabytes at a time, until `found` says that it was enough. */
@@ -22,6 +24,7 @@ export async function scanPartition(cluster: Cluster, scan: PartitionScan): Prom
   const deadline = Date.now() + scan.deadlineMs;
   let offset = await beginning(cluster, topic, partition);
   let bytes = BYTES_PER_FETCH;
+  let end: bigint | undefined;
   while (Date.now() < deadline) {
     const [nodeId] = Object.keys(cluster.findLeaderForPartitions(topic, [partition]));
     const [part] = await fetchCommitted(cluster, nodeId ?? '', topic, new Map([[partition, offset]]), {
@@ -31,6 +34,8 @@ export async function scanPartition(cluster: Cluster, scan: PartitionScan): Prom
     });
     if (part === undefined) continue;
     if (part.records.some((record) => scan.found(record))) return;
+    end ??= part.stable;
+    if (scan.toEnd === true && part.next >= end) return;
     // Batches that compaction emptied are invisible here: a larger fetch reaches past them.
     const stuck = part.next === offset && offset < part.stable;
     bytes = stuck ? Math.min(bytes * 2, MOST_BYTES_PER_FETCH) : BYTES_PER_FETCH;

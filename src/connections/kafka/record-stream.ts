@@ -52,6 +52,7 @@ export function createRecordStream(options: RecordStreamOptions): RecordStream {
   const { topic, groupId } = options;
   const random = options.random ?? Math.random;
   const logger = options.logger ?? silent;
+  let current: Assignment | undefined;
 
   async function run(handler: StreamHandler, signal: AbortSignal): Promise<void> {
     const waits = backoff({ initialMs: 100, maxMs: 5000, random });
@@ -92,7 +93,7 @@ export function createRecordStream(options: RecordStreamOptions): RecordStream {
         logger,
         onLost: end,
         onAssignment(partitions, cluster) {
-          assignment ??= createAssignment({
+          current = assignment ??= createAssignment({
             cluster,
             topic,
             handler,
@@ -123,6 +124,7 @@ export function createRecordStream(options: RecordStreamOptions): RecordStream {
     await lastCommit(membership, assignment);
     await membership.leave();
     assignment?.update([]);
+    current = undefined;
     return lostBy;
   }
 
@@ -173,5 +175,5 @@ export function createRecordStream(options: RecordStreamOptions): RecordStream {
     }
   }
 
-  return { run };
+  return { run, reread: (partitions) => current?.reread(partitions) };
 }

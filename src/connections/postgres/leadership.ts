@@ -37,7 +37,7 @@ export function createLeadership(options: LeadershipOptions): Leadership {
 
   async function acquire(name: string, signal: AbortSignal): Promise<Lease> {
     signal.throwIfAborted();
-    const session = openSession(options, {
+    const session = openLockSession(options, {
       deadlineMs,
       silentMs: Math.max(heartbeatMs, pollMs) + deadlineMs + GRACE_MS,
     });
@@ -59,7 +59,8 @@ export function createLeadership(options: LeadershipOptions): Leadership {
   return { acquire };
 }
 
-interface Session {
+/** A connection of its own for session-level locks. */
+export interface LockSession {
   readonly client: pg.Client;
   /** Aborts when the connection breaks, with the driver's error as its reason. */
   readonly broken: AbortSignal;
@@ -69,11 +70,14 @@ interface Session {
   end(): Promise<void>;
 }
 
-/** `silentMs`: after how long without a word from us the server ends the session. */
-function openSession(
-  options: LeadershipOptions,
+/**
+ * Not connected yet. `deadlineMs`: how long an answer may take; `silentMs`: after how long without a word
+ * from us the server ends the session.
+ */
+export function openLockSession(
+  options: PostgresOptions,
   { deadlineMs, silentMs }: { readonly deadlineMs: number; readonly silentMs: number },
-): Session {
+): LockSession {
   const config = connectionConfig(options);
   const client = new pg.Client({
     ...config,
@@ -104,7 +108,7 @@ async function tryLock(client: pg.Client, name: string): Promise<boolean> {
   return answer.rows[0]?.held === true;
 }
 
-function startLease(session: Session, name: string, heartbeatMs: number): Lease {
+function startLease(session: LockSession, name: string, heartbeatMs: number): Lease {
   const lost = new AbortController();
   const released = new AbortController();
   const lose = (cause: unknown): void => {
@@ -136,7 +140,7 @@ function startLease(session: Session, name: string, heartbeatMs: number): Lease 
 }
 
 /** Returns once released, throws once the connection does not answer. */
-async function beat(session: Session, everyMs: number, released: AbortSignal): Promise<void> {
+async function beat(session: LockSession, everyMs: number, released: AbortSignal): Promise<void> {
   while (!released.aborted && !session.broken.aborted) {
     await delay(everyMs, undefined, { signal: released }).catch(() => {});
     if (!released.aborted) await session.client.query('SELECT 1');

@@ -22,6 +22,8 @@ export interface PostgresOptions {
   readonly lockTimeoutMs?: number | undefined;
   /** Longest run of one statement at the server. */
   readonly statementTimeoutMs?: number | undefined;
+  /** How long a transaction may stand still between two statements before the server ends it. */
+  readonly idleInTransactionMs?: number | undefined;
   readonly connectTimeoutMs?: number | undefined;
   readonly maxConnections?: number | undefined;
 }
@@ -30,6 +32,7 @@ const DEFAULTS = {
   applicationName: 'deltaferry',
   lockTimeoutMs: 3_000,
   statementTimeoutMs: 60_000,
+  idleInTransactionMs: 15_000,
   connectTimeoutMs: 10_000,
   maxConnections: 8,
 };
@@ -64,8 +67,8 @@ export function connectionConfig(options: PostgresOptions): pg.ClientConfig {
     statement_timeout: statementTimeout,
     query_timeout: statementTimeout + ANSWER_GRACE_MS,
     lock_timeout: options.lockTimeoutMs ?? DEFAULTS.lockTimeoutMs,
-    // A replica that hangs inside a transaction must not hold its locks for ever.
-    idle_in_transaction_session_timeout: statementTimeout,
+    // A replica that hangs inside a transaction keeps its locks from whoever takes over.
+    idle_in_transaction_session_timeout: options.idleInTransactionMs ?? DEFAULTS.idleInTransactionMs,
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEPALIVE_IDLE_MS,
     // Text forms that do not depend on the server's or the role's settings.

@@ -34,7 +34,15 @@ export function tableRules(table: unknown, context: Context): void {
   }
 
   const target = valueAt(table, 'postgres');
-  if (textAt(target, 'history') === 'plain') return;
+  if (textAt(target, 'history') === 'plain') {
+    if (textAt(table, 'direction') !== 'postgres-to-delta')
+      problem(
+        context,
+        ['postgres', 'history'],
+        'a plain table can only be a source: set direction: postgres-to-delta, or history: scd2',
+      );
+    return;
+  }
   const fields = ['onDate', 'offDate', 'isActive'];
   const own = fields.map((field) => textAt(target, field));
   for (const [at, name] of own.entries())

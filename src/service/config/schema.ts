@@ -159,6 +159,16 @@ const databricks = z.strictObject({
     'Service principal, in place of `token`.',
   ),
   caFile: pemFile('PEM file of the authority to trust; the system’s authorities otherwise.'),
+  stagingVolume: noted(
+    z
+      .string()
+      .regex(/^\/Volumes(\/[A-Za-z0-9_.-]+){3,}$/, {
+        error: 'must be a path in a volume: /Volumes/<catalog>/<schema>/<volume>, without a slash at the end',
+      })
+      .exactOptional(),
+    'Folder of a Unity Catalog volume where large merges are staged; without it their rows travel in the statements.',
+    { example: '/Volumes/main/default/deltaferry' },
+  ),
 });
 
 const topics = z.strictObject({
@@ -201,6 +211,25 @@ const batching = z.strictObject({
   partitionsConcurrently: noted(
     count(1, 256).default(4),
     'Partitions applied side by side, a database connection each.',
+  ),
+});
+
+const merging = z.strictObject({
+  maxChanges: noted(
+    count(1, 1_000_000).default(50_000),
+    'Most keys of one MERGE. A larger one costs less per key and takes memory.',
+  ),
+  maxBytes: noted(
+    count(1024, 256 * 1024 * 1024).default(32 * 1024 * 1024),
+    'Most bytes of records waiting for the next MERGE.',
+  ),
+  maxAgeMs: noted(
+    milliseconds(1).default(2000),
+    'How long a change waits for others at most. Less is a lower latency, and more and smaller commits.',
+  ),
+  optimizeEveryMinutes: noted(
+    count(0, 100_000).default(0),
+    'How often OPTIMIZE joins the small files that merges leave, in quiet moments; `0`: never.',
   ),
 });
 
@@ -281,6 +310,7 @@ export const sections = {
   topics: noted(topics.prefault({}), 'What the topics have in common.'),
   batching: noted(batching.prefault({}), 'How much is done at once.'),
   polling: noted(polling.superRefine(pollingRules, always).prefault({}), 'How often the sources are asked.'),
+  merging: noted(merging.prefault({}), 'How changes are gathered for a MERGE into Delta.'),
   delivery: noted(delivery.prefault({}), 'How failures and hand-overs are treated.'),
   http: noted(http.prefault({}), 'Metrics and health.'),
   log: noted(log.prefault({}), 'Log lines, on standard error.'),

@@ -76,6 +76,10 @@ const fields = z.strictObject({
     z.preprocess(columnList, z.array(columnSchema).min(1)),
     'The columns kept in step, in order: a list of `{name, type}` or a map `name: type`.',
   ),
+  direction: noted(
+    z.enum(['both', 'delta-to-postgres', 'postgres-to-delta']).default('both'),
+    'Which way changes go. From Postgres: `setup` installs triggers on the table there.',
+  ),
   postgres: noted(
     z
       .strictObject({
@@ -89,7 +93,7 @@ const fields = z.strictObject({
         ),
         history: noted(
           z.enum(['scd2', 'plain']).default('scd2'),
-          '`scd2`: one row per version, with its interval of validity; `plain`: one row per key.',
+          '`scd2`: one row per version, with its interval of validity; `plain`: one row per key, only as a source (`direction: postgres-to-delta`).',
         ),
         onDate: noted(name(63).default('on_date'), 'Column with the start of a version (`timestamptz`).'),
         offDate: noted(name(63).default('off_date'), 'Column with its end; null: the current version.'),
@@ -108,7 +112,7 @@ const fields = z.strictObject({
               error: 'must be schema.table or catalog.schema.table',
             })
             .exactOptional(),
-          'Table in Databricks, with `delta.enableChangeDataFeed = true`.',
+          'Table in Databricks, with `delta.enableChangeDataFeed = true` where changes come from it.',
           { defaultText: '`default.<name>`' },
         ),
       })

@@ -2,10 +2,9 @@ import { randomUUID } from 'node:crypto';
 import type { Kafka, Message } from 'kafkajs';
 import { openKafka } from '../../../src/connections/kafka/client.ts';
 import { topicsAdmin } from '../../../src/connections/kafka/admin.ts';
-import { createRecordStream } from '../../../src/connections/kafka/record-stream.ts';
 import type { StreamRecord } from '../../../src/ports/record-stream.ts';
 import { testStack } from '../../support/stack.ts';
-import { until } from '../../support/until.ts';
+import { committedRecords } from '../../support/topic-check.ts';
 
 export interface OwnTopics {
   readonly kafka: Kafka;
@@ -18,6 +17,9 @@ export interface OwnTopics {
   read(topic: string): Promise<ReadonlyMap<number, readonly StreamRecord[]>>;
   drop(): Promise<void>;
 }
+
+// Shorter than the time after which a broker aborts a transaction by itself: one left open fails the test.
+const SETTLE_MS = 20_000;
 
 /** Topics of one test file on the shared broker. */
 export function ownTopics(file: string): OwnTopics {
@@ -51,38 +53,7 @@ export function ownTopics(file: string): OwnTopics {
       await connected;
       await producer.send({ topic, messages: [...messages] });
     },
-    async read(topic) {
-      const found = new Map<number, StreamRecord[]>();
-      const left = new Map<number, bigint>();
-      const stop = new AbortController();
-      let asked = false;
-      const running = createRecordStream({ kafka, groupId: `${prefix}-${randomUUID()}`, topic }).run(
-        {
-          async assigned(ranges) {
-            for (const [partition, { low, high }] of ranges) {
-              found.set(partition, []);
-              if (high > low) left.set(partition, high);
-            }
-            asked = true;
-            return new Map([...ranges].map(([partition, { low }]) => [partition, low]));
-          },
-          revoked: () => undefined,
-          async batch({ partition, records, next }) {
-            found.get(partition)?.push(...records);
-            if (next >= (left.get(partition) ?? 0n)) left.delete(partition);
-            return { kind: 'done', next };
-          },
-        },
-        stop.signal,
-      );
-      try {
-        await Promise.race([running, until(`the end of ${topic}`, () => asked && left.size === 0)]);
-      } finally {
-        stop.abort();
-        await running;
-      }
-      return found;
-    },
+    read: (topic) => committedRecords(kafka, topic, SETTLE_MS),
     async drop() {
       if (connected !== undefined) await producer.disconnect();
       await admin.close();

@@ -22,7 +22,7 @@ function flow(): { flow: PartitionFlow; stop: AbortController } {
 
 async function take(from: PartitionFlow): Promise<StreamBatch> {
   const batch = await from.take();
-  assert.ok(batch !== null && batch !== 'out-of-range');
+  assert.ok(batch !== null && typeof batch === 'object');
   return batch;
 }
 
@@ -74,6 +74,39 @@ test('an offset that the broker no longer has is told once', async () => {
   assert.equal(await partition.take(), 'out-of-range');
   partition.readFrom(8n);
   assert.equal(partition.wants, 8n);
+});
+
+test('a handler that lost its place is asked again: what was read ahead and the batch in hand do not count', async () => {
+  const { flow: partition } = flow();
+  partition.deliver(fetched(0n, 5n), false);
+  const batch = await take(partition);
+  partition.deliver(fetched(5n, 9n), false);
+  partition.reread();
+  assert.equal(partition.settle(batch, { kind: 'done', next: 5n }), 0);
+  assert.deepEqual([partition.wants, partition.done], [null, null]);
+  partition.deliver(fetched(5n, 9n), false);
+  assert.equal(await partition.take(), 'reread');
+  partition.ask();
+  partition.readFrom(2n);
+  assert.equal(partition.wants, 2n);
+  partition.deliver(fetched(2n, 4n), false);
+  assert.equal((await take(partition)).from, 2n);
+});
+
+test('it is asked at once: while it waits for records, and while it rests after a pause', async () => {
+  const { flow: partition, stop } = flow();
+  const waiting = partition.take();
+  partition.reread();
+  assert.equal(await waiting, 'reread');
+  partition.ask();
+  const resting = partition.rest(1_000_000, 3n);
+  partition.reread();
+  await resting;
+  assert.equal(partition.wants, null);
+  partition.ask();
+  const lost = partition.rest(1_000_000, 3n);
+  stop.abort();
+  await lost;
 });
 
 // A stretched fetch costs memory: only invisible batches call for it, not a fetch that others filled.

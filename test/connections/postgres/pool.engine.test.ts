@@ -3,7 +3,7 @@ import { after, before, test } from 'node:test';
 import type { Pool } from 'pg';
 import { translatePostgres } from '../../../src/connections/postgres/errors.ts';
 import { openPool } from '../../../src/connections/postgres/pool.ts';
-import { describeError, UsageError } from '../../../src/errors.ts';
+import { describeError, TransientError, UsageError } from '../../../src/errors.ts';
 import { createDatabase, urlWith, type TestDatabase } from './database.ts';
 
 let database: TestDatabase;
@@ -51,10 +51,32 @@ test('text forms do not depend on the settings of role or database', async () =>
 test('the timeouts, the name and the limits reach the server', async () => {
   await withPool(database.url, async (pool) => {
     const rows = await pool.query(
-      `SELECT current_setting('lock_timeout') AS lock, current_setting('statement_timeout') AS statement, current_setting('application_name') AS name`,
+      `SELECT current_setting('lock_timeout') AS lock, current_setting('statement_timeout') AS statement, current_setting('idle_in_transaction_session_timeout') AS idle, current_setting('application_name') AS name`,
     );
-    assert.deepEqual(rows.rows, [{ lock: '3s', statement: '1min', name: 'deltaferry' }]);
+    assert.deepEqual(rows.rows, [{ lock: '3s', statement: '1min', idle: '15s', name: 'deltaferry' }]);
   });
+});
+
+test('a transaction that stands still loses its locks, and whoever held it is told to try again', async () => {
+  await database.pool.query('CREATE TABLE waited_for (id int PRIMARY KEY); INSERT INTO waited_for VALUES (1)');
+  const pool = openPool({ url: database.url, maxConnections: 1, idleInTransactionMs: 300 });
+  try {
+    const frozen = await pool.connect();
+    await frozen.query('BEGIN');
+    await frozen.query('UPDATE waited_for SET id = 2');
+    // Within lock_timeout, else this fails.
+    const taken = await database.pool.query('UPDATE waited_for SET id = 3 WHERE id = 1');
+    assert.equal(taken.rowCount, 1);
+    const error = await frozen
+      .query('COMMIT')
+      .then(() => null)
+      .catch((reason: unknown) => translatePostgres(reason, 'applying changes'));
+    frozen.release(true);
+    assert.ok(error instanceof TransientError, describeError(error));
+    assert.equal((await pool.query('SELECT 1')).rowCount, 1);
+  } finally {
+    await pool.end();
+  }
 });
 
 test('no failure tells the password', async () => {

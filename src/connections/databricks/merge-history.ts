@@ -1,0 +1,70 @@
+import type { LedgerState } from '../../ports/merge-ledger.ts';
+import { quoteDatabricksQualified } from '../identifiers.ts';
+import type { Databricks, DatabricksRow } from './client.ts';
+import { commitMark } from './commit-mark.ts';
+import { isCovered, parseMark } from './merge-mark.ts';
+
+export interface MergeHistory {
+  /**
+   * The next offsets by the merges in the table's history that the ledger does not know to have landed;
+   * of each partition the furthest.
+   */
+  unknownTo(ledger: LedgerState): Promise<ReadonlyMap<number, bigint>>;
+  /** Whether one of the newest commits bears the mark. */
+  shows(mark: string): Promise<boolean>;
+}
+
+const FIRST_LIMIT = 30;
+const GROWTH = 20;
+/** How far back a sink that merged nothing yet is looked for. */
+const MOST_UNRELATED = 10_000;
+/** More than the clocks of Postgres and the store can differ. */
+const CLOCKS_MS = 24 * 3_600_000;
+
+export function createMergeHistory(client: Databricks, table: string, sink: string): MergeHistory {
+  async function newest(limit: number): Promise<readonly DatabricksRow[]> {
+    const sql = `DESCRIBE HISTORY ${quoteDatabricksQualified(table)} LIMIT ${limit}`;
+    return client.query({ sql, doing: 'looking for merges in the history', table });
+  }
+
+  return {
+    async unknownTo(ledger) {
+      for (let limit = FIRST_LIMIT; ; limit *= GROWTH) {
+        const commits = await newest(limit);
+        const { offsets, complete } = collect(sink, ledger, commits);
+        if (complete || commits.length < limit) return offsets;
+      }
+    },
+
+    async shows(mark) {
+      return (await newest(FIRST_LIMIT * GROWTH)).some((commit) => commitMark(commit) === mark);
+    },
+  };
+}
+
+/**
+ * Merges follow one another, and the ledger knows them up to one of them: so the newest that it knows
+ * ends the search. Those of an older epoch were settled when the epoch was advanced.
+ */
+function collect(
+  sink: string,
+  ledger: LedgerState,
+  commits: readonly DatabricksRow[],
+): { readonly offsets: Map<number, bigint>; readonly complete: boolean } {
+  const offsets = new Map<number, bigint>();
+  for (const commit of commits) {
+    if (ledger.pending !== null && isBefore(commit, ledger.pending.since)) return { offsets, complete: true };
+    const text = commitMark(commit);
+    const mark = text === null ? null : parseMark(sink, text);
+    if (mark === null) continue;
+    if (mark.epoch < ledger.epoch || isCovered(mark, ledger.offsets)) return { offsets, complete: true };
+    for (const [partition, next] of mark.offsets)
+      if (next > (offsets.get(partition) ?? -1n)) offsets.set(partition, next);
+  }
+  const unrelated = ledger.pending === null && offsets.size === 0;
+  return { offsets, complete: unrelated && commits.length >= MOST_UNRELATED };
+}
+
+function isBefore({ timestamp }: DatabricksRow, since: Date): boolean {
+  return timestamp instanceof Date && timestamp.getTime() < since.getTime() - CLOCKS_MS;
+}

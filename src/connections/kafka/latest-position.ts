@@ -1,0 +1,51 @@
+import type { Kafka } from 'kafkajs';
+import { OperatorError } from '../../errors.ts';
+import type { Position } from '../../ports/change-log.ts';
+import { partitionCount, withCluster } from './cluster.ts';
+import { protocolErrorOf, translateKafka } from './errors.ts';
+import { scanPartition } from './partition-reader.ts';
+
+const READ_MS = 60_000;
+
+/**
+ * The newest committed position of a producer (`postgres-log/employees`), for one who only looks: nobody
+ * is fenced, and whoever runs may be further by now. Null: it has none, or there is no such topic.
+ */
+export async function latestPosition(
+  kafka: Kafka,
+  { topic, owner }: { readonly topic: string; readonly owner: string },
+): Promise<Position | null> {
+  let latest: Uint8Array | null = null;
+  try {
+    await withCluster(kafka, async (cluster) => {
+      await partitionCount(cluster, topic);
+      await scanPartition(cluster, {
+        topic,
+        partition: 0,
+        deadlineMs: READ_MS,
+        toEnd: true,
+        found(record) {
+          if (record.key?.toString() === owner) latest = record.value;
+          return false;
+        },
+      });
+    });
+  } catch (error) {
+    if (protocolErrorOf(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return null;
+    throw translateKafka(error, { doing: 'reading the positions', topic });
+  }
+  return latest === null ? null : parse(latest, owner, topic);
+}
+
+function parse(value: Uint8Array, owner: string, topic: string): Position {
+  try {
+    return JSON.parse(Buffer.from(value).toString()) as Position;
+  } catch (error) {
+    throw new OperatorError({
+      code: 'POSITION_UNREADABLE',
+      message: `The newest position of ${owner} on topic ${topic} is not JSON.`,
+      remedy: `Find what else writes to ${topic}, then write the last good position again.`,
+      cause: error,
+    });
+  }
+}

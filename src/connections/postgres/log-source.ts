@@ -1,0 +1,194 @@
+import pg from 'pg';
+import { to as copyTo } from 'pg-copy-streams';
+import type { TableMapping } from '../../change/table.ts';
+import { OperatorError } from '../../errors.ts';
+import type { LogWindow, PostgresLog, Snapshot } from '../../ports/postgres-log.ts';
+import { quoteQualified } from '../identifiers.ts';
+import { captureFunction, logTable } from './capture-ddl.ts';
+import { copiedRows } from './copy-binary.ts';
+import { translatePostgres, type PostgresWhere } from './errors.ts';
+import { pageBuilder } from './log-pages.ts';
+import { LOG_FIELDS, logRowReader } from './log-rows.ts';
+import { BEGIN_READ, CAPTURE_STATE, SET_WINDOW, SNAPSHOT, TRIGGER_EVENTS, windowSql } from './log-sql.ts';
+import { createLogUpkeep } from './log-upkeep.ts';
+import { openTransactions } from './open-transactions.ts';
+import { connectionConfig, openPool, roleOf, type PostgresOptions } from './pool.ts';
+
+export interface PostgresLogOptions extends PostgresOptions {
+  /** The captured table: `schema.table`. */
+  readonly table: string;
+  readonly mapping: TableMapping;
+  /** Origin id of the changes. */
+  readonly origin: string;
+  /** Most net changes of a page; default 5,000. */
+  readonly pageChanges?: number | undefined;
+  /** Most bytes of a page, but for a single larger change; default 2 MB. */
+  readonly pageBytes?: number | undefined;
+  /** Milliseconds that never go backwards. */
+  readonly now?: (() => number) | undefined;
+}
+
+const DEFAULTS = { pageChanges: 5_000, pageBytes: 2 * 1024 * 1024 };
+/** How often the triggers are looked at: what somebody drops is noticed so soon. */
+const CHECK_EVERY_MS = 5_000;
+/** How much of a window may wait in memory between the connection and the reader. */
+const READ_AHEAD_BYTES = 256 * 1024;
+
+/**
+ * The log of one captured table. Its connections are its own (`close` ends them): one looks and keeps the
+ * partitions in order, one reads windows and is held as long as a window takes.
+ */
+export function createPostgresLog(options: PostgresLogOptions): PostgresLog {
+  const { mapping, table } = options;
+  const now = options.now ?? ((): number => performance.now());
+  const pool = openPool({ ...options, maxConnections: 2 });
+  const readers = openReaders(options);
+  const log = logTable(mapping.name);
+  const where = (doing: string): PostgresWhere => ({ doing, table, role: roleOf(pool) });
+  const readRow = logRowReader(options);
+  const open = openTransactions(now);
+  const upkeep = createLogUpkeep({ pool, table: mapping.name });
+  const sql = windowSql(log);
+  let checkedAt = Number.NEGATIVE_INFINITY;
+
+  async function checkCapture(): Promise<void> {
+    if (now() - checkedAt < CHECK_EVERY_MS) return;
+    const { rows } = await pool.query<{ log: boolean; captured: boolean; events: number }>(CAPTURE_STATE, [
+      log,
+      quoteQualified(table),
+      captureFunction(mapping.name),
+    ]);
+    const missing = missingPart(rows[0], { log, table });
+    if (missing !== null) throw captureMissing(mapping.name, missing);
+    checkedAt = now();
+  }
+
+  return {
+    async snapshot(acknowledged) {
+      try {
+        await checkCapture();
+        const { rows } = await pool.query<{ snapshot: Snapshot; behind: boolean }>({
+          name: 'deltaferry log snapshot',
+          text: SNAPSHOT,
+          values: [acknowledged],
+        });
+        const [found] = rows;
+        if (found === undefined || found.behind) throw restored(table, acknowledged, found?.snapshot);
+        open.seen(found.snapshot);
+        return found.snapshot;
+      } catch (error) {
+        throw translatePostgres(error, where('looking at the log'));
+      }
+    },
+
+    async *read(window, signal) {
+      const pages = pageBuilder({
+        changes: options.pageChanges ?? DEFAULTS.pageChanges,
+        bytes: options.pageBytes ?? DEFAULTS.pageBytes,
+      });
+      const cut = copiedRows(LOG_FIELDS.length);
+      for await (const chunk of copyWindow(readers, { sql, window, signal, where }))
+        for (const row of cut(chunk)) {
+          const page = pages.add(readRow(row), row);
+          if (page !== null) yield page;
+        }
+      const last = pages.end();
+      if (last !== null) yield last;
+    },
+
+    async upkeep(acknowledged) {
+      try {
+        const facts = await upkeep(acknowledged);
+        return { ...facts, oldestTransactionMs: await open.oldestMs(pool) };
+      } catch (error) {
+        throw translatePostgres(error, where('keeping the log in order'));
+      }
+    },
+
+    async close() {
+      await Promise.all([pool.end(), readers.end()]);
+    },
+  };
+}
+
+/** The driver's own deadline would strike in the midst of a long window, so these connections have none. */
+function openReaders(options: PostgresOptions): pg.Pool {
+  const readers = new pg.Pool({
+    ...connectionConfig(options),
+    query_timeout: 0,
+    max: 1,
+    idleTimeoutMillis: 30_000,
+  });
+  readers.on('connect', (client) => client.on('error', () => {}));
+  readers.on('error', () => {});
+  return readers;
+}
+
+interface Reading {
+  readonly sql: string;
+  readonly window: LogWindow;
+  readonly signal: AbortSignal;
+  readonly where: (doing: string) => PostgresWhere;
+}
+
+/** The bytes of the window, at the pace at which they are taken. */
+async function* copyWindow(
+  readers: pg.Pool,
+  { sql, window, signal, where }: Reading,
+): AsyncGenerator<Buffer, void, undefined> {
+  const at = where(`reading the log from ${window.from} to ${window.to}`);
+  signal.throwIfAborted();
+  const client = await readers.connect().catch((error: unknown) => {
+    throw translatePostgres(error, at);
+  });
+  let done = false;
+  const abandon = (): void => void socketOf(client).destroy();
+  signal.addEventListener('abort', abandon, { once: true });
+  try {
+    await client.query(BEGIN_READ);
+    await client.query(SET_WINDOW, [window.from, window.to, String(window.after)]);
+    yield* client.query(copyTo(sql, { highWaterMark: READ_AHEAD_BYTES })) as AsyncIterable<Buffer>;
+    await client.query('COMMIT');
+    done = true;
+  } catch (error) {
+    signal.throwIfAborted();
+    throw translatePostgres(error, at);
+  } finally {
+    signal.removeEventListener('abort', abandon);
+    // Whoever leaves early leaves a statement behind that only the end of its connection ends.
+    client.release(!done);
+    if (!done) abandon();
+  }
+}
+
+function socketOf(client: pg.PoolClient): { destroy(): void } {
+  return (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream;
+}
+
+function missingPart(
+  state: { readonly log: boolean; readonly captured: boolean; readonly events: number } | undefined,
+  names: { readonly log: string; readonly table: string },
+): string | null {
+  if (state?.captured !== true) return `there is no table ${names.table}`;
+  if (!state.log) return `there is no log ${names.log}`;
+  const events = Object.entries(TRIGGER_EVENTS).flatMap(([name, bit]) =>
+    (state.events & bit) === 0 ? [name] : [],
+  );
+  return events.length === 0 ? null : `table ${names.table} has no enabled trigger for ${events.join(', ')}`;
+}
+
+function captureMissing(name: string, missing: string): OperatorError {
+  return new OperatorError({
+    code: 'CAPTURE_MISSING',
+    message: `The changes of ${name} in Postgres are not captured: ${missing}.`,
+    remedy: 'Run `deltaferry setup`; what was changed meanwhile is only found by `deltaferry backfill`.',
+  });
+}
+
+function restored(table: string, acknowledged: Snapshot | null, now: Snapshot | undefined): OperatorError {
+  return new OperatorError({
+    code: 'POSTGRES_RESTORED',
+    message: `The database of ${table} is at ${now}, but ${acknowledged} has been published: it was restored from a copy, or is another one.`,
+    remedy: `Load the table anew: \`deltaferry backfill ${table}\`.`,
+  });
+}

@@ -1,0 +1,59 @@
+import type { Pool } from 'pg';
+import type { LogFacts, Snapshot } from '../../ports/postgres-log.ts';
+import { PARTITION_IDS, PARTITIONS_AHEAD, partitionRange } from './capture-ddl.ts';
+import { logPartitions } from './log-partitions.ts';
+
+export interface LogUpkeepOptions {
+  readonly pool: Pool;
+  /** The table's name in the configuration. */
+  readonly table: string;
+}
+
+/**
+ * Keeps the partitions of a log in order: makes ranges ahead, empties the default partition, and drops ranges
+ * that stopped receiving once everything in them is acknowledged. A step whose lock is not to be had within
+ * 50 ms is left for the next time: writers must neither wait for it nor fail of it.
+ */
+export function createLogUpkeep({
+  pool,
+  table,
+}: LogUpkeepOptions): (acknowledged: Snapshot) => Promise<Omit<LogFacts, 'oldestTransactionMs'>> {
+  const partitions = logPartitions(pool, table);
+  /** Ranges whose ids have all been handed out → whoever got one is in this snapshot, or has ended. */
+  const handedOut = new Map<bigint, Snapshot>();
+
+  async function noteHandedOut(ranges: readonly bigint[], nextId: bigint): Promise<void> {
+    const fresh = ranges.filter((n) => !handedOut.has(n) && partitionRange(n)[1] <= nextId);
+    if (fresh.length === 0) return;
+    // Taken after the sequence was read: a snapshot from before it could miss a writer.
+    const snapshot = await partitions.snapshot();
+    for (const n of fresh) handedOut.set(n, snapshot);
+  }
+
+  return async (acknowledged) => {
+    const { ranges, restIsEmpty } = await partitions.list();
+    const nextId = await partitions.nextId();
+    await noteHandedOut(ranges, nextId);
+    const missing = aheadOf(nextId).filter((n) => !ranges.includes(n));
+    if (missing.length > 0 || !restIsEmpty) await partitions.makeRanges(missing, acknowledged);
+    for (const [n, snapshot] of handedOut) {
+      if (xmin(acknowledged) < xmax(snapshot)) continue;
+      await partitions.empty(n, acknowledged);
+      if (await partitions.drop(n, acknowledged)) handedOut.delete(n);
+    }
+    return partitions.size();
+  };
+}
+
+/** The range of the next id, and those after it. */
+function aheadOf(nextId: bigint): bigint[] {
+  return Array.from({ length: PARTITIONS_AHEAD }, (_, ahead) => nextId / PARTITION_IDS + BigInt(ahead));
+}
+
+function xmin(snapshot: Snapshot): bigint {
+  return BigInt(snapshot.split(':')[0] ?? 0);
+}
+
+function xmax(snapshot: Snapshot): bigint {
+  return BigInt(snapshot.split(':')[1] ?? 0);
+}

@@ -1,0 +1,72 @@
+import type { MergeBuffer } from '../flow/merge-buffer.ts';
+import type { StreamBatch, StreamRecord } from '../ports/record-stream.ts';
+import type { MergeItem } from './merge-hand.ts';
+import type { RecordReader } from './record-reader.ts';
+
+/** What a fetch holds for the sink, in order. */
+export interface ReadBatch {
+  readonly items: readonly MergeItem[];
+  /** Records that the sink's own system made. */
+  readonly own: number;
+}
+
+/** Reads a fetch from `position` on. Throws what the registry's state calls for. */
+export async function readBatch(
+  batch: StreamBatch,
+  position: bigint,
+  reader: RecordReader,
+): Promise<ReadBatch> {
+  const items: MergeItem[] = [];
+  let own = 0;
+  for (const record of batch.records) {
+    if (record.offset < position) continue;
+    const answer = reader.read(record);
+    const reading = answer instanceof Promise ? await answer : answer;
+    switch (reading.kind) {
+      case 'own':
+        own += 1;
+        break;
+      case 'poison':
+        items.push({ kind: 'poison', record: kept(record), error: reading.error });
+        break;
+      case 'change':
+        items.push({ kind: 'change', record: kept(record), change: reading.change });
+        break;
+      default:
+        reading satisfies never;
+    }
+  }
+  return { items, own };
+}
+
+/**
+ * Puts what was read into the buffer, waiting wherever it is full until `room` says that there may be some;
+ * false where `room` gave up.
+ */
+export async function fill(
+  buffer: MergeBuffer<MergeItem>,
+  { partition, next }: StreamBatch,
+  { items, own }: ReadBatch,
+  { room, clock }: { readonly room: () => Promise<boolean>; readonly clock: () => number },
+): Promise<boolean> {
+  for (const item of items) {
+    const { offset } = item.record;
+    while (!buffer.add(partition, item, sizeOf(item), offset + 1n, clock()))
+      if (!(await room())) return false;
+  }
+  buffer.pass(partition, own, next, clock());
+  return true;
+}
+
+/** A copy: the bytes of a record are part of its whole fetch, which would be kept with it. */
+function kept({ offset, key, value }: StreamRecord): MergeItem['record'] {
+  return {
+    offset,
+    key: key === null ? null : Buffer.from(key),
+    value: value === null ? null : Buffer.from(value),
+  };
+}
+
+function sizeOf({ record: { key, value } }: MergeItem): number {
+  return (key?.length ?? 0) + (value?.length ?? 0);
+}

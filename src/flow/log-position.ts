@@ -1,0 +1,56 @@
+import { OperatorError } from '../errors.ts';
+import type { Position } from '../ports/change-log.ts';
+import type { Snapshot } from '../ports/postgres-log.ts';
+
+/**
+ * Where a log poller stands: every transaction that `acknowledged` sees is published. `target` is set
+ * within a window: of the transactions that it sees besides, the net changes whose last change_id is not
+ * greater than `last` are published too.
+ */
+export interface LogPosition {
+  readonly acknowledged: Snapshot;
+  readonly target: Snapshot | null;
+  readonly last: bigint;
+}
+
+/** Sees nothing: whatever the log holds is then new. */
+export const SEES_NOTHING: Snapshot = '1:1:';
+
+export const LOG_START: LogPosition = { acknowledged: SEES_NOTHING, target: null, last: 0n };
+
+/** Numbers as text: change_id and transaction ids go beyond what JSON's numbers hold. */
+export function storedLogPosition({ acknowledged, target, last }: LogPosition): Position {
+  return { acknowledged, target, last: String(last) };
+}
+
+/** Throws an OperatorError where what was stored is not a position of a log poller. */
+export function parseLogPosition(stored: Position, table: string): LogPosition {
+  const { acknowledged, target, last } = stored;
+  if (isSnapshot(acknowledged) && (target === null || isSnapshot(target)) && isChangeId(last))
+    return { acknowledged, target, last: BigInt(last) };
+  throw new OperatorError({
+    code: 'POSITION_UNREADABLE',
+    message: `The stored position of the Postgres log of ${table} is not one: ${JSON.stringify(stored)}.`,
+    remedy: `Load the table anew: \`deltaferry backfill ${table}\`.`,
+  });
+}
+
+/** One that Postgres would take: 0 < xmin ≤ xmax, and the open ones ascending from xmin to below xmax. */
+function isSnapshot(value: unknown): value is Snapshot {
+  const match =
+    typeof value === 'string' ? /^(\d{1,19}):(\d{1,19}):((?:\d{1,19}(?:,|$))*)$/.exec(value) : null;
+  if (match === null || match[3]?.endsWith(',') === true) return false;
+  const [xmin, xmax] = [BigInt(match[1] ?? 0), BigInt(match[2] ?? 0)];
+  if (xmin < 1n || xmax < xmin) return false;
+  let least = xmin;
+  for (const text of match[3] === '' ? [] : (match[3]?.split(',') ?? [])) {
+    const xid = BigInt(text);
+    if (xid < least || xid >= xmax) return false;
+    least = xid + 1n;
+  }
+  return true;
+}
+
+function isChangeId(value: unknown): value is string {
+  return typeof value === 'string' && /^\d{1,19}$/.test(value) && BigInt(value) < 2n ** 63n;
+}

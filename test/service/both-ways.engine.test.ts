@@ -1,0 +1,117 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { bothSides, type BothSides, type Writer } from '../support/both-sides.ts';
+import { QUICK, startService, type RunningService } from '../support/service.ts';
+import { openSite, type Site } from '../support/site.ts';
+
+const SETTINGS = { ...QUICK, merging: { maxAgeMs: 100 } };
+const SIDES = ['delta', 'postgres'] as const;
+
+const person = (id: number, salary = `${1000 + id}.00`) => ({ id, name: `Employee ${id}`, salary });
+const range = (from: number, count: number) => Array.from({ length: count }, (_, n) => from + n);
+
+describe('both directions at once', () => {
+  let site: Site;
+  let sides: BothSides;
+  let service: RunningService;
+
+  before(async () => {
+    site = await openSite({ prefix: 'both_ways', direction: 'both', settings: SETTINGS });
+    sides = bothSides(site);
+    service = await startService(site.config);
+  });
+
+  after(async () => {
+    await service?.stop();
+    await site?.drop();
+  });
+
+  const writer = (side: (typeof SIDES)[number]): Writer =>
+    side === 'delta' ? sides.inDelta : sides.inPostgres;
+
+  for (const [n, side] of SIDES.entries()) {
+    const first = 1 + n * 10_000;
+
+    it(`carries inserts, updates, deletes and re-inserts made in ${side} across once, and never back`, async () => {
+      await writer(side).upsert(person(first), person(first + 1), person(first + 2));
+      await sides.equal();
+      await writer(side).upsert(person(first, '5.00'), person(first + 1, '6.00'));
+      await sides.equal();
+      await writer(side).remove(first, first + 2);
+      await sides.equal();
+      await writer(side).upsert(person(first, '7.00'));
+      await sides.equal();
+      await sides.assertCrossedOnce();
+    });
+
+    it(`carries a bulk change made in ${side} across once, and never back`, async () => {
+      await writer(side).upsert(...range(first + 100, 5000).map((id) => person(id)));
+      await sides.equal();
+      await writer(side).upsert(...range(first + 100, 5000).map((id) => person(id, '9.99')));
+      await sides.equal();
+      await writer(side).remove(...range(first + 100, 4000));
+      await sides.equal();
+      await sides.assertCrossedOnce();
+    });
+  }
+
+  for (const [first, second] of [SIDES, SIDES.toReversed()] as const)
+    it(`lets a change made in ${second} win on both sides over one made in ${first} that has crossed`, async () => {
+      const id = first === 'delta' ? 501 : 502;
+      await writer(first!).upsert(person(id, '1.00'));
+      await sides.equal();
+      await writer(second!).upsert(person(id, '2.00'));
+      await sides.equal();
+      await writer(first!).remove(id);
+      await sides.equal();
+      await writer(second!).upsert(person(id, '3.00'));
+      await sides.equal();
+      await sides.assertCrossedOnce();
+    });
+
+  it('sends nothing back while both sides change other keys at the same time', async () => {
+    await Promise.all([
+      (async () => {
+        for (const round of range(1, 5))
+          await sides.inDelta.upsert(...range(600, 20).map((id) => person(id, `${round}.00`)));
+      })(),
+      (async () => {
+        for (const round of range(1, 25))
+          await sides.inPostgres.upsert(...range(700, 20).map((id) => person(id, `${round}.00`)));
+      })(),
+    ]);
+    await sides.equal();
+    await sides.assertCrossedOnce();
+  });
+
+  it('sends nothing back after a restart of the service', async () => {
+    await sides.inPostgres.upsert(person(801));
+    await sides.inDelta.upsert(person(802));
+    await service.stop();
+    await sides.inPostgres.upsert(person(801, '8.01'), person(803));
+    await sides.inDelta.upsert(person(802, '8.02'), person(804));
+    service = await startService(site.config);
+    await sides.equal();
+    await sides.inPostgres.remove(801);
+    await sides.inDelta.remove(802);
+    await sides.equal();
+    await sides.assertCrossedOnce();
+  });
+
+  it('publishes each change with its origin, its operation and the row after it', async () => {
+    await sides.inPostgres.upsert(person(901));
+    await sides.equal();
+    await sides.inPostgres.upsert(person(901, '9.01'));
+    await sides.equal();
+    await sides.inPostgres.remove(901);
+    await sides.equal();
+    assert.deepEqual(
+      (await sides.onTopic()).filter(({ key }) => key === '901'),
+      [
+        { origin: 'postgres', op: 'insert', key: '901', after: 'Employee 901 1901.00' },
+        { origin: 'postgres', op: 'update', key: '901', after: 'Employee 901 9.01' },
+        { origin: 'postgres', op: 'delete', key: '901', after: null },
+      ],
+    );
+  });
+});
