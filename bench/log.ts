@@ -2,25 +2,43 @@
  * `npm run bench -- log [section …]`: the log poller alone, from the log in Postgres to the topic, each figure beside
  * the raw limit of this machine in this run. Sections: rate, latency. Uses the stack of DELTAFERRY_TEST_STACK.
  */
+import { execFile } from 'node:child_process';
+import { randomUUID } from 'node:crypto';
+import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 import pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import type { Change } from '../src/change/change.ts';
 import { BEGIN_READ, SET_WINDOW, windowSql } from '../src/connections/postgres/log-sql.ts';
-import { openCaptureDatabase, type CaptureDatabase, type CapturedTable } from '../test/producers/captured-table.ts';
+import {
+  openCaptureDatabase,
+  type CaptureDatabase,
+  type CapturedTable,
+} from '../test/producers/captured-table.ts';
+import { createRecordStream } from '../src/connections/kafka/record-stream.ts';
+import { testStack } from '../test/support/stack.ts';
+import { startLogProcess } from '../test/producers/log-process.ts';
 import { FakeLeadership } from '../test/producers/fake-log.ts';
 import { startLogPoller } from '../test/producers/log-run.ts';
-import { openLogTopics, type LogTopics, type TableTopics } from '../test/producers/log-topics.ts';
+import { openLogTopics, PARTITIONS, type LogTopics, type TableTopics } from '../test/producers/log-topics.ts';
 import { until } from '../test/support/until.ts';
-import { peakMegabytes, perSecond, printFigures, seconds, type Figure } from './figures.ts';
+import { peakMegabytes, percentile, perSecond, printFigures, seconds, type Figure } from './figures.ts';
 
 const ROWS = Number(process.env['BENCH_LOG_ROWS'] ?? 1_000_000);
+
+const LOAD = fileURLToPath(new URL('log-load.ts', import.meta.url));
+const RATE = 1_000;
+const SECONDS = Number(process.env['BENCH_LOG_SECONDS'] ?? 15);
+
+const ms = (value: number): string => `${value.toFixed(1)} ms`;
+const epochMs = (): number => performance.timeOrigin + performance.now();
 
 interface Site {
   readonly database: CaptureDatabase;
   readonly topics: LogTopics;
 }
 
-const sections: Record<string, (site: Site) => Promise<Figure[]>> = { rate };
+const sections: Record<string, (site: Site) => Promise<Figure[]>> = { rate, latency };
 
 const wanted = process.argv.slice(2).filter((arg) => !arg.startsWith('-'));
 const site: Site = { database: await openCaptureDatabase(), topics: await openLogTopics('bench-log') };
@@ -61,7 +79,9 @@ async function rate({ database, topics }: Site): Promise<Figure[]> {
   const memory = peakMegabytes(process.pid);
   await run.drain();
   const readMs = await rawRead(table, from, to);
-  const { ms: sendMs, changes } = await rawSend(await topics.of({ ...table.mapping, name: `${table.name}_raw` }));
+  const { ms: sendMs, changes } = await rawSend(
+    await topics.of({ ...table.mapping, name: `${table.name}_raw` }),
+  );
   const sent = (ROWS / changes) * sendMs;
   return [
     {
@@ -96,7 +116,125 @@ async function rawRead(table: CapturedTable, from: string, to: string): Promise<
 
 /** Changes that lie in memory, in transactions of the size that the poller makes. */
 async function rawSend(topic: TableTopics): Promise<{ ms: number; changes: number }> {
-  const batch: Change[] = Array.from({ length: 20_000 }, (_, n) => ({
+  const batch = Array.from({ length: 20_000 }, (_, n) => rawChange(n));
+  const log = topic.log();
+  await log.open();
+  await log.publish({ changes: batch, rejected: [], position: { n: 0 } });
+  const begun = performance.now();
+  for (let n = 1; n <= 10; n++) await log.publish({ changes: batch, rejected: [], position: { n } });
+  return { ms: performance.now() - begun, changes: batch.length * 10 };
+}
+
+/** Single-row transactions at an even pace: from the answer to COMMIT until a consumer has the committed record. */
+async function latency({ database, topics }: Site): Promise<Figure[]> {
+  const table = await database.table();
+  const topic = await topics.of(table.mapping);
+  const poller = startLogProcess({
+    url: table.url,
+    table: table.table,
+    mapping: table.mapping,
+    brokers: testStack().kafka.brokers,
+    producerName: 'bench-postgres-log',
+    topic: topic.topic,
+    partitions: PARTITIONS,
+    deadLetterTopic: topic.deadLetterTopic,
+    positionsTopic: topics.positionsTopic,
+    options: {},
+  });
+  const reader = await arrivals(topics, topic.topic);
+  try {
+    await until('the poller polls', () => poller.state() === 'polling');
+    const { stdout } = await promisify(execFile)(
+      process.execPath,
+      [LOAD, table.url, table.table, String(RATE), String(SECONDS)],
+      { maxBuffer: 100 * 1024 * 1024 },
+    );
+    const lines = stdout.trim().split('\n');
+    const took = Number(lines.pop()!.split(' ')[1]);
+    await until('all have arrived', () => reader.seen.size >= lines.length);
+    // The first second warms up.
+    const waits = lines
+      .map((line) => line.split(' '))
+      .filter(([key]) => Number(key) > RATE)
+      .map(([key = '', at]) => reader.seen.get(key)! - Number(at));
+    const raw = await rawLatency(topics, table.mapping);
+    const transactions = poller.words.filter((word) => 'published' in word).length;
+    return [
+      {
+        what: `${RATE} single-row transactions/s, commit to topic (${SECONDS} s, ${perSecond(lines.length, took)} reached, ${transactions} Kafka transactions)`,
+        figure: `p50 ${ms(percentile(waits, 0.5))}, p99 ${ms(percentile(waits, 0.99))}, max ${ms(Math.max(...waits))}`,
+        limit: `one Kafka transaction until a consumer has it: p50 ${ms(percentile(raw, 0.5))}, p99 ${ms(percentile(raw, 0.99))}`,
+        ratio: `${(percentile(waits, 0.5) / percentile(raw, 0.5)).toFixed(2)}×`,
+        budget: 'p50 ≤ 20 ms, p99 ≤ 100 ms',
+      },
+    ];
+  } finally {
+    await reader.stop();
+    await poller.stop();
+  }
+}
+
+interface Arrivals {
+  /** Key → when a consumer had the record, epoch milliseconds. */
+  readonly seen: ReadonlyMap<string, number>;
+  stop(): Promise<void>;
+}
+
+async function arrivals(topics: LogTopics, topic: string): Promise<Arrivals> {
+  const seen = new Map<string, number>();
+  const stop = new AbortController();
+  let assigned = false;
+  const running = createRecordStream({
+    kafka: topics.own.kafka,
+    groupId: `bench-${randomUUID()}`,
+    topic,
+  }).run(
+    {
+      assigned(ranges) {
+        assigned = true;
+        return Promise.resolve(new Map([...ranges].map(([partition, { low }]) => [partition, low])));
+      },
+      revoked: () => undefined,
+      batch({ records, next }) {
+        const at = epochMs();
+        for (const { key } of records) seen.set(Buffer.from(key!).toString(), at);
+        return Promise.resolve({ kind: 'done', next });
+      },
+    },
+    stop.signal,
+  );
+  await until('the consumer has its partitions', () => assigned);
+  return {
+    seen,
+    async stop() {
+      stop.abort();
+      await running;
+    },
+  };
+}
+
+/** One change per transaction, one after the other: from the call until a consumer has it. */
+async function rawLatency(topics: LogTopics, mapping: CapturedTable['mapping']): Promise<number[]> {
+  const topic = await topics.of({ ...mapping, name: `${mapping.name}_raw` });
+  const log = topic.log();
+  await log.open();
+  const reader = await arrivals(topics, topic.topic);
+  const waits: number[] = [];
+  try {
+    for (let n = 1; n <= 200; n++) {
+      const begun = epochMs();
+      await log.publish({ changes: [rawChange(n)], rejected: [], position: { n } });
+      await until('it arrives', () => reader.seen.has(String(n)), { everyMs: 1 });
+      if (n > 50) waits.push(reader.seen.get(String(n))! - begun);
+    }
+  } finally {
+    await reader.stop();
+  }
+  return waits;
+}
+
+function rawChange(n: number): Change {
+  return {
     op: 'update',
     key: String(n),
     before: [n, `Employee ${n}`, '50000.00'],
@@ -107,11 +245,5 @@ async function rawSend(topic: TableTopics): Promise<{ ms: number; changes: numbe
     ts: Date.now() * 1000,
     tx: 1000,
     load: null,
-  }));
-  const log = topic.log();
-  await log.open();
-  await log.publish({ changes: batch, rejected: [], position: { n: 0 } });
-  const begun = performance.now();
-  for (let n = 1; n <= 10; n++) await log.publish({ changes: batch, rejected: [], position: { n } });
-  return { ms: performance.now() - begun, changes: batch.length * 10 };
+  };
 }

@@ -1,5 +1,6 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { backfillCommand } from './commands/backfill.ts';
 import { configCommand } from './commands/config.ts';
 import { deadLettersCommand } from './commands/dead-letters.ts';
 import { demoCommand } from './commands/demo.ts';
@@ -18,6 +19,7 @@ const COMMANDS = [
   schemaCommand,
   setupCommand,
   runCommand,
+  backfillCommand,
   deadLettersCommand,
 ];
 

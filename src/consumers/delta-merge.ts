@@ -58,8 +58,10 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
     onFailed: (error) => options.onOptimizeFailed?.(error),
   });
   const ours = new Map<number, MergePartition>();
-  /** Rings whenever there may be something to merge, or room. */
-  const bell = new Bell();
+  /** Rings whenever there may be something to merge. */
+  const news = new Bell();
+  /** Rings whenever there may be room. Not by those who wait for some: they would wake each other for ever. */
+  const room = new Bell();
   let hand: MergeHand | null = null;
   let restUntil = -Infinity;
   /** Fences in a row: the first one goes on at once, more of them wait. */
@@ -118,7 +120,8 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
     if (own !== undefined) own.gone = true;
     ours.delete(partition);
     buffer.drop([partition]);
-    bell.ring();
+    room.ring();
+    news.ring();
   }
 
   async function batch(incoming: StreamBatch, keepAlive: () => Promise<void>): Promise<BatchOutcome> {
@@ -132,16 +135,17 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
     try {
       const read = await readBatch(incoming, position, readers());
       own.end = end;
-      const room = async (): Promise<boolean> => {
-        bell.ring();
-        if (!own.gone && !stopping) await bell.rung(bell.rings);
+      upkeep.giveWay();
+      const untilRoom = async (): Promise<boolean> => {
+        news.ring();
+        if (!own.gone && !stopping) await room.rung(room.rings);
         return !own.gone && !stopping;
       };
-      if (own.gone || !(await fill(buffer, incoming, read, { room, clock }))) return { kind: 'pause', ms: 0 };
+      if (own.gone || !(await fill(buffer, incoming, read, { untilRoom, clock })))
+        return { kind: 'pause', ms: 0 };
       own.reading(null);
       own.waits.reset();
-      upkeep.giveWay();
-      bell.ring();
+      news.ring();
       tellLag(partition);
       return { kind: 'done', next };
     } catch (error) {
@@ -181,7 +185,7 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
       const ms = buffer.dueIn(clock(), toCome());
       if (ms > 0) return buffer.isEmpty ? await upkeep.tend(signal) : ms;
       hand = take();
-      bell.ring();
+      room.ring();
     }
     const { partitions } = hand;
     if (partitions.length === 0) {
@@ -266,15 +270,16 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
       stopping = true;
       lateTimer = setTimeout(() => late.abort(signal.reason), options.finishMs ?? 10_000);
       upkeep.giveWay();
-      bell.ring();
+      room.ring();
+      news.ring();
     };
     if (signal.aborted) stop();
     else signal.addEventListener('abort', stop, { once: true });
     try {
       while (!signal.aborted) {
-        const { rings } = bell;
+        const { rings } = news;
         const ms = await tend(late.signal);
-        if (ms > 0) await bell.rung(rings, ms);
+        if (ms > 0) await news.rung(rings, ms);
       }
     } finally {
       clearTimeout(lateTimer);

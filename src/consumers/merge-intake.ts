@@ -40,19 +40,19 @@ export async function readBatch(
 }
 
 /**
- * Puts what was read into the buffer, waiting wherever it is full until `room` says that there may be some;
- * false where `room` gave up.
+ * Puts what was read into the buffer, waiting wherever it is full until there may be room;
+ * false where `untilRoom` gave up.
  */
 export async function fill(
   buffer: MergeBuffer<MergeItem>,
   { partition, next }: StreamBatch,
   { items, own }: ReadBatch,
-  { room, clock }: { readonly room: () => Promise<boolean>; readonly clock: () => number },
+  { untilRoom, clock }: { readonly untilRoom: () => Promise<boolean>; readonly clock: () => number },
 ): Promise<boolean> {
   for (const item of items) {
     const { offset } = item.record;
     while (!buffer.add(partition, item, sizeOf(item), offset + 1n, clock()))
-      if (!(await room())) return false;
+      if (!(await untilRoom())) return false;
   }
   buffer.pass(partition, own, next, clock());
   return true;

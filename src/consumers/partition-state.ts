@@ -9,6 +9,8 @@ export type PartitionState =
   | { readonly kind: 'retrying'; readonly error: unknown }
   /** A person has to act; it is tried again slowly all the same. */
   | { readonly kind: 'stopped'; readonly error: unknown; readonly remedy: string }
+  /** A load fills the table; all is well. */
+  | { readonly kind: 'waiting for a load' }
   /** It is no longer ours. */
   | { readonly kind: 'released' };
 

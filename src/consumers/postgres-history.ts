@@ -2,7 +2,7 @@ import type { TableMapping } from '../change/table.ts';
 import { reactionTo } from '../error-policy.ts';
 import { backoff, type Backoff } from '../flow/backoff.ts';
 import type { DeadLetter, DeadLetters } from '../ports/dead-letters.ts';
-import type { HistorySink } from '../ports/history-sink.ts';
+import { HeldByLoadError, type HistorySink } from '../ports/history-sink.ts';
 import type { BatchOutcome, PartitionRange, StreamBatch, StreamHandler } from '../ports/record-stream.ts';
 import type { SchemaSource } from '../ports/schema-source.ts';
 import { HistoryPartition, type AppliedPart } from './history-partition.ts';
@@ -44,6 +44,8 @@ export interface PostgresHistoryOptions {
 }
 
 const KEEP_ALIVE_MS = 2000;
+/** How often a partition that waits for a load asks whether it may go on. */
+const HELD_PAUSE_MS = 500;
 
 interface Held {
   readonly partition: HistoryPartition;
@@ -165,6 +167,10 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
   }
 
   async function outcomeOf(holding: Held, partition: number, error: unknown): Promise<BatchOutcome> {
+    if (error instanceof HeldByLoadError) {
+      report(partition, { kind: 'waiting for a load' });
+      return { kind: 'pause', ms: HELD_PAUSE_MS };
+    }
     const reaction = reactionTo(error);
     switch (reaction) {
       case 'drop':
@@ -202,7 +208,7 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
   function report(partition: number, state: PartitionState): void {
     const holding = held.get(partition);
     // A failure is told each time: it may be another one.
-    if (holding === undefined || (state.kind === 'running' && holding.state === 'running')) return;
+    if (holding === undefined || (!('error' in state) && holding.state === state.kind)) return;
     holding.state = state.kind;
     options.onState?.(partition, state);
   }

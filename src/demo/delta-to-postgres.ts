@@ -40,7 +40,7 @@ export async function deltaToPostgres(demo: DeltaToPostgres): Promise<boolean> {
       show();
     }
     // Version 0 created the table; each commit is one version.
-    await live.settled(() => published.position >= commits.length && applied.changes >= published.changes);
+    await live.settled(() => published.version >= commits.length && applied.changes >= published.changes);
   }, show);
   signal.throwIfAborted();
   report.line(

@@ -56,10 +56,7 @@ export async function runDemo(options: DemoOptions): Promise<0 | 1> {
       ...(options.keep ? {} : { ownerPid: process.pid }),
       onProgress: ({ part, state, seconds, text }) =>
         report.progress(`${part} ${text ?? state} (${seconds.toFixed(1)} s)`),
-    }).catch((error: unknown) => {
-      // Ctrl-C also reaches what was just being started.
-      signal.throwIfAborted();
-      throw error;
+      signal,
     });
     report.line(`The stack is up after ${secondsSince(began)}.`);
     signal.throwIfAborted();

@@ -9,8 +9,8 @@ export type Sink = 'postgres-history' | 'delta-merge';
 /** What one producer has published so far. */
 export interface PublishedSoFar {
   changes: number;
-  /** Delta commit version, or change_id of the log; -1 before the first. */
-  position: number;
+  /** Delta commit version up to which everything is published; -1 before the first, and from Postgres. */
+  version: number;
 }
 
 /** What one sink has applied so far. */
@@ -47,8 +47,8 @@ export function startService({
   readonly signal: AbortSignal;
 }): LiveService {
   const published = {
-    'delta-feed': { changes: 0, position: -1 },
-    'postgres-log': { changes: 0, position: -1 },
+    'delta-feed': { changes: 0, version: -1 },
+    'postgres-log': { changes: 0, version: -1 },
   };
   const applied = {
     'postgres-history': { changes: 0, latencies: new Latencies() },
@@ -63,9 +63,9 @@ export function startService({
     logger,
     signal: AbortSignal.any([signal, stop.signal]),
     hooks: {
-      onPublished({ producer, changes, position }) {
+      onPublished({ producer, changes, version }) {
         published[producer].changes += changes;
-        published[producer].position = Number(position);
+        published[producer].version = version ?? -1;
         tell();
       },
       onApplied({ sink, latenciesMs }) {

@@ -1,4 +1,5 @@
 import type { Change } from '../change/change.ts';
+import { TransientError } from '../errors.ts';
 
 /** Changes of one partition, in partition order, and the offsets they span. */
 export interface HistoryBatch {
@@ -17,6 +18,16 @@ export interface AppliedBatch {
   readonly lateKeys: number;
 }
 
+/** A load fills the table: changes wait on their topic until it is done. */
+export class HeldByLoadError extends TransientError {
+  readonly load: string;
+
+  constructor(load: string, what: string) {
+    super({ code: 'HELD_BY_LOAD', message: `${what} waits for the load ${load}.` });
+    this.load = load;
+  }
+}
+
 /**
  * The SCD2 history of one table and the offsets of one consumer group in one database, moved
  * together in one transaction.
@@ -28,7 +39,8 @@ export interface HistorySink {
     startAt: (partition: number) => bigint,
   ): Promise<ReadonlyMap<number, bigint>>;
   /**
-   * Durable when it resolves. Throws FencedError where the stored offset is not `expected`;
+   * Durable when it resolves. Throws FencedError where the stored offset is not `expected`,
+   * HeldByLoadError while a load fills the table;
    * PoisonError where a value can never be stored (bisect to find which);
    * TransientError and OperatorError as the database answers. Whatever is thrown, nothing was applied,
    * except after a lost answer: `claim` then tells.

@@ -1,6 +1,5 @@
-import type { Change, Micros, Row } from '../change/change.ts';
-import type { RejectedChange } from './change-log.ts';
-import type { LoadPhase } from '../flow/load-state.ts';
+import type { Micros, Row } from '../change/change.ts';
+import type { StreamRecord } from './record-stream.ts';
 
 /** The version of a Delta table that a load copies. */
 export interface PinnedVersion {
@@ -21,7 +20,7 @@ export interface SnapshotSource {
   pin(): Promise<PinnedVersion>;
   /** The pieces of the version, made if need be; each is a short text that `read` takes. Throws an OperatorError where the version is gone. */
   pieces(load: string, pinned: PinnedVersion, signal: AbortSignal): Promise<readonly string[]>;
-  /** All rows of a piece, in the same order each time. */
+  /** All rows of a piece; the same ones each time. */
   read(piece: string, pinned: PinnedVersion, signal: AbortSignal): Promise<readonly SnapshotRow[]>;
   /** Removes what was made for the load. */
   tidy(load: string): Promise<void>;
@@ -34,7 +33,8 @@ export interface Load {
   /** The table that it fills. */
   readonly target: string;
   readonly topic: string;
-  readonly phase: LoadPhase;
+  /** src/flow/load-state.ts says what each means. */
+  readonly phase: 'snapshot' | 'handover' | 'live' | 'failed';
   readonly pinned: PinnedVersion | null;
   readonly startOffsets: readonly bigint[] | null;
   readonly endOffsets: readonly bigint[] | null;
@@ -109,8 +109,40 @@ export interface LoadHandover {
   handOver(load: Load): Promise<void>;
 }
 
-/** A publication of a load's rows. */
-export interface LoadPublication {
-  readonly changes: readonly Change[];
-  readonly rejected: readonly RejectedChange[];
+/** The topics that a load has to do with. */
+export interface LoadTopics {
+  /** Makes sure that the load's topic exists and has as many partitions as the changes topic. */
+  prepare(): Promise<void>;
+  /** Where the load's topic ends now, per partition. */
+  ends(): Promise<readonly bigint[]>;
+  /** Where the changes topic begins, per partition. */
+  changesLow(): Promise<readonly bigint[]>;
+}
+
+/** What one fetch gave of a partition. */
+export interface LoadRecordsPart {
+  readonly partition: number;
+  readonly from: bigint;
+  readonly next: bigint;
+  readonly records: readonly StreamRecord[];
+}
+
+export interface LoadReading {
+  /** The partitions to read, and where each begins. */
+  readonly from: ReadonlyMap<number, bigint>;
+  /** Where the partition ends; null as long as nobody knows. */
+  readonly end: (partition: number) => bigint | null;
+  /** Called with the parts of a partition one after the other; its failure ends the reading. */
+  readonly handle: (part: LoadRecordsPart) => Promise<void>;
+}
+
+/** The records of a load's topic, outside of any consumer group. */
+export interface LoadRecords {
+  /** Until every partition has been handled to its end. Throws the signal's reason when it aborts. */
+  read(reading: LoadReading, signal: AbortSignal): Promise<void>;
+}
+
+/** Loads the records of a load's topic into its table, as long as there may come more. */
+export interface Loader {
+  run(load: Load, onApplied: (rows: number) => void, signal: AbortSignal): Promise<void>;
 }

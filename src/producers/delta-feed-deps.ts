@@ -65,6 +65,11 @@ export interface DeltaFeedDeps {
   readonly source: DeltaSource;
   readonly log: ChangeLog;
   readonly leadership: Leadership;
+  /**
+   * The version that the newest load of the Delta table of this id copies, null where there is none: a feed
+   * without a position begins behind it. Throws a TransientError while the load has not chosen it yet.
+   */
+  readonly startAfter?: ((tableId: string) => Promise<number | null>) | undefined;
   readonly options?: Partial<DeltaFeedOptions>;
   readonly clock?: FeedClock;
   /** Uniform in [0, 1). */

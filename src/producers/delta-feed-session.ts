@@ -2,6 +2,7 @@ import { orAborted } from '../flow/abortable.ts';
 import { createFeedBatcher, type FeedBatch } from '../flow/feed-batch.ts';
 import { parseFeedPosition, startOf, type FeedPosition } from '../flow/feed-position.ts';
 import { OperatorError } from '../errors.ts';
+import type { Position } from '../ports/change-log.ts';
 import type { DeltaTable } from '../ports/delta-source.ts';
 import { createCatchUp } from './delta-feed-catch-up.ts';
 import type { Published, SessionDeps } from './delta-feed-deps.ts';
@@ -17,7 +18,7 @@ export async function followTable(deps: SessionDeps, signal: AbortSignal): Promi
   // Waited for even when the feed has to end: a log that opened after its close would stay open.
   const stored = await log.open();
   let table = await orAborted(source.describe(), signal);
-  const start = stored === null ? startOf(table.id) : parseFeedPosition(stored, mapping.name);
+  const start = await startingPoint(deps, stored, table);
   const look = async (): Promise<void> => {
     table = await orAborted(source.describe(), signal);
     checkTable(table, start, mapping.name);
@@ -68,6 +69,19 @@ export async function followTable(deps: SessionDeps, signal: AbortSignal): Promi
   } finally {
     await publisher.settled();
   }
+}
+
+/** A load begins anew: also where the position is one of a table that was replaced since. */
+async function startingPoint(
+  { startAfter, mapping }: SessionDeps,
+  stored: Position | null,
+  table: DeltaTable,
+): Promise<FeedPosition> {
+  const known = stored === null ? null : parseFeedPosition(stored, mapping.name);
+  if (known?.tableId === table.id) return known;
+  const loaded = (await startAfter?.(table.id)) ?? null;
+  if (loaded !== null) return { ...startOf(table.id), version: loaded };
+  return known ?? startOf(table.id);
 }
 
 function publishedOf({ changes, rejected, position }: FeedBatch, before: number): Published {

@@ -6,7 +6,7 @@ import type { LogFacts, PostgresLog } from '../ports/postgres-log.ts';
 import type { FeedClock, Session } from './producer-life.ts';
 
 export interface PostgresLogFeedOptions {
-  /** Most changes of one transaction, but for the last page that fits in. */
+  /** From so many changes on a transaction is full. Pages are never split: it may exceed this by less than one. */
   readonly maxBatchChanges: number;
   /** Most bytes of log rows of one transaction, roughly; up to three such batches are in memory. */
   readonly maxBatchBytes: number;

@@ -41,13 +41,13 @@ export function createMetrics(): Metrics {
     }),
     sourcePosition: new Gauge({
       name: 'deltaferry_source_position',
-      help: 'Newest source position published (Delta commit version, change_id of the Postgres log).',
+      help: 'Newest Delta commit version published.',
       labelNames: ['table', 'producer'],
       registers,
     }),
     sourceLatest: new Gauge({
       name: 'deltaferry_source_latest',
-      help: 'Newest source position seen at the source.',
+      help: 'Newest Delta commit version seen.',
       labelNames: ['table', 'producer'],
       registers,
     }),

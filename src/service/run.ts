@@ -5,7 +5,7 @@ import { createMetrics } from './metrics.ts';
 import type { Config } from './config/schema.ts';
 import { concerns, wireTable, type ServiceHooks } from './wire.ts';
 
-export const ROLES = ['delta-feed', 'postgres-history'] as const;
+export const ROLES = ['delta-feed', 'postgres-log', 'postgres-history', 'delta-merge'] as const;
 export type Role = (typeof ROLES)[number];
 
 export interface ServiceOptions {

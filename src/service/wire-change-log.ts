@@ -12,10 +12,14 @@ import { mappingOf } from './config/table-schema.ts';
 import { tracedChangeLog } from './trace.ts';
 import type { WireContext } from './wire.ts';
 
-/** A producer's log of changes, which finds its schema in the registry each time it is opened: a running service registers none. */
+/**
+ * A producer's log of changes, which finds its schema in the registry each time it is opened: a running service
+ * registers none. `topic`: another one than the table's changes topic, of the same records.
+ */
 export function wireChangeLog(
   { config, table, logger }: Pick<WireContext, 'config' | 'table' | 'logger'>,
   producerName: string,
+  topic: string = table.topic,
 ): ChangeLog {
   const mapping = mappingOf(table);
   const registry = createSchemaRegistry(registryOptions(config));
@@ -24,7 +28,7 @@ export function wireChangeLog(
     kafka: openKafka(kafkaOptions(config, logger)),
     producerName,
     table: table.name,
-    topic: table.topic,
+    topic,
     partitions: table.partitions,
     deadLetterTopic: deadLetterTopic(table.topic),
     positionsTopic: config.topics.positions,

@@ -44,7 +44,7 @@ export function wireDeltaFeed({ config, table, logger, metrics, health, hooks }:
             metrics.sourcePosition.set(labels, lastVersion);
             if (rejected > 0)
               log.warn({ rejected, lastVersion }, 'rows that can never become a change were dead-lettered');
-            hooks.onPublished?.({ table: table.name, producer: PRODUCER, changes, position: lastVersion });
+            hooks.onPublished?.({ table: table.name, producer: PRODUCER, changes, version: lastVersion });
           },
         },
         signal,

@@ -1,24 +1,23 @@
 import { createDeadLetters } from '../connections/kafka/dead-letters.ts';
 import { openKafka } from '../connections/kafka/client.ts';
-import { createRecordStream } from '../connections/kafka/record-stream.ts';
 import { createHistorySink } from '../connections/postgres/history-sink.ts';
 import { openPool } from '../connections/postgres/pool.ts';
 import { createSchemaRegistry } from '../connections/registry/schemas.ts';
 import { createPostgresHistory } from '../consumers/postgres-history.ts';
-import { reactionTo } from '../error-policy.ts';
 import { deadLetterTopic, subjectOf } from '../setup/request.ts';
 import { kafkaOptions, postgresOptions, registryOptions } from './connect.ts';
 import { mappingOf } from './config/table-schema.ts';
-import { partStates } from './part-states.ts';
 import { tracedHistorySink } from './trace.ts';
+import { wireSinkStates, wireStream } from './wire-stream.ts';
 import type { Part, WireContext } from './wire.ts';
 
 const SINK = 'postgres-history';
 
 /** The changes topic → the SCD2 history in Postgres, for one table; one member of the sink's consumer group. */
-export function wirePostgresHistory({ config, table, logger, metrics, health, hooks }: WireContext): Part {
+export function wirePostgresHistory(context: WireContext): Part {
+  const { config, table, metrics, hooks } = context;
   const labels = { table: table.name, sink: SINK };
-  const log = logger.child(labels);
+  const log = context.logger.child(labels);
   const mapping = mappingOf(table);
   const { topic } = table;
   const subject = subjectOf(topic);
@@ -32,9 +31,7 @@ export function wirePostgresHistory({ config, table, logger, metrics, health, ho
     applicationName: `deltaferry ${SINK}/${table.name}`,
     maxConnections: config.batching.partitionsConcurrently + 1,
   });
-  const states = partStates({ health, metrics, logger: log });
-  const membership = `${SINK}/${table.name}`;
-  const name = (partition: number) => `${membership}/${partition}`;
+  const states = wireSinkStates(context, SINK);
 
   const handler = createPostgresHistory({
     topic,
@@ -59,16 +56,8 @@ export function wirePostgresHistory({ config, table, logger, metrics, health, ho
     maxBatchChanges: config.batching.maxBatchChanges,
     skewMs: config.delivery.maxClockSkewMs,
     stoppedRetryMs: config.delivery.stoppedRetryMs,
-    onState: (partition, state) => {
-      if (state.kind !== 'released')
-        return states.report(name(partition), {
-          state: state.kind,
-          ...('error' in state ? { error: state.error } : {}),
-        });
-      states.forget(name(partition));
-      metrics.lag.remove({ ...labels, partition: String(partition) });
-    },
-    onLag: (partition, records) => metrics.lag.set({ ...labels, partition: String(partition) }, records),
+    onState: states.onState,
+    onLag: states.onLag,
     onApplied: ({ changes, lateKeys, latenciesMs, tookMs }) => {
       metrics.applied.inc(labels, changes.length);
       metrics.lateKeys.inc(labels, lateKeys);
@@ -76,37 +65,15 @@ export function wirePostgresHistory({ config, table, logger, metrics, health, ho
       for (const ms of latenciesMs) metrics.latency.observe(labels, ms / 1000);
       hooks.onApplied?.({ table: table.name, sink: SINK, latenciesMs });
     },
-    onDeadLetter: (letter) => {
-      metrics.deadLetters.inc({ ...labels, code: letter.errorCode });
-      const { errorCode, errorMessage, partition, offset } = letter;
-      log.warn(
-        { code: errorCode, error: errorMessage, partition, offset: String(offset) },
-        'record dead-lettered',
-      );
-    },
+    onDeadLetter: states.onDeadLetter,
   });
 
-  const stream = createRecordStream({
-    kafka,
-    groupId: group,
-    topic,
-    partitionsConcurrently: config.batching.partitionsConcurrently,
-    maxBytesPerPartition: config.batching.maxBytesPerPartition,
-    sessionTimeoutMs: config.delivery.sessionTimeoutMs,
-    askAgainMs: config.delivery.stoppedRetryMs,
-    logger: log,
-    onTrouble: (error) =>
-      states.report(
-        membership,
-        error === null
-          ? { state: 'reading' }
-          : { state: reactionTo(error) === 'stop' ? 'stopped' : 'retrying', error },
-      ),
-  });
+  const { partitionsConcurrently } = config.batching;
+  const stream = wireStream(context, { kafka, group, states, logger: log, partitionsConcurrently });
 
   return {
     run: (signal) => {
-      states.report(membership, { state: 'joining' });
+      states.joining();
       return stream.run(handler, signal);
     },
     close: async () => {

@@ -5,7 +5,9 @@ import type { Logger } from './logger.ts';
 import type { Metrics } from './metrics.ts';
 import type { Role } from './run.ts';
 import { wireDeltaFeed } from './wire-delta-feed.ts';
+import { wireDeltaMerge } from './wire-delta-merge.ts';
 import { wirePostgresHistory } from './wire-postgres-history.ts';
+import { wirePostgresLog } from './wire-postgres-log.ts';
 
 /** What a program that runs the service in its own process may want to know as it happens. */
 export interface ServiceHooks {
@@ -13,8 +15,8 @@ export interface ServiceHooks {
     readonly table: string;
     readonly producer: 'delta-feed' | 'postgres-log';
     readonly changes: number;
-    /** Delta commit version up to which everything is published, or the last change_id of the log. */
-    readonly position: number | bigint;
+    /** Delta commit version up to which everything is published; null from Postgres. */
+    readonly version: number | null;
   }) => void;
   /** One per applying transaction or merge; from the event time of each change to its visibility. */
   readonly onApplied?: (applied: {
@@ -41,7 +43,7 @@ export interface Part {
 }
 
 /** Which way changes go with each role. */
-const DIRECTION: Record<string, TableConfig['direction']> = {
+const DIRECTION: Record<Role, TableConfig['direction']> = {
   'delta-feed': 'delta-to-postgres',
   'postgres-history': 'delta-to-postgres',
   'postgres-log': 'postgres-to-delta',
@@ -57,8 +59,12 @@ export function wireTable(role: Role, context: WireContext): Part {
   switch (role) {
     case 'delta-feed':
       return wireDeltaFeed(context);
+    case 'postgres-log':
+      return wirePostgresLog(context);
     case 'postgres-history':
       return wirePostgresHistory(context);
+    case 'delta-merge':
+      return wireDeltaMerge(context);
     default:
       return role satisfies never;
   }

@@ -69,7 +69,9 @@ function checkPrimaryKey(target: CaptureTarget, { uniqueIndexes }: ExistingHisto
   const primary = uniqueIndexes.find((index) => index.primary);
   if (primary === undefined) {
     const columns = wanted.map((name) => quoteIdent(name)).join(', ');
-    return [mismatch(`has no primary key: (${text}) wanted`, alterTable(table, `ADD PRIMARY KEY (${columns})`))];
+    return [
+      mismatch(`has no primary key: (${text}) wanted`, alterTable(table, `ADD PRIMARY KEY (${columns})`)),
+    ];
   }
   const found = primary.columns.map((column) => column ?? 'an expression');
   if (found.length !== wanted.length || wanted.some((name) => !found.includes(name)))

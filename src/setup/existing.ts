@@ -18,7 +18,9 @@ export async function readExisting(wanted: SetupRequest, ports: SetupPorts): Pro
     Promise.all(wanted.tables.map((table) => readSubject(table, ports))),
     Promise.all(wanted.tables.map((table) => readHistory(table, ports))),
     Promise.all(wanted.tables.map((table) => readDelta(table, ports))),
-    Promise.all(epochTables(wanted).map(async (table) => [table, await ports.deltas.describe(table)] as const)),
+    Promise.all(
+      epochTables(wanted).map(async (table) => [table, await ports.deltas.describe(table)] as const),
+    ),
     Promise.all(wanted.tables.map((table) => readCapture(table, ports))),
   ]);
   return {

@@ -43,8 +43,7 @@ export function planCapture(table: SetupTable, existing: CaptureFacts | undefine
       return { kind, what, detail, ...(sql === undefined ? {} : { sql: [sql] }) };
     });
   const { log, capture, parts } = missingStatements(target, existing);
-  if (parts.length === 0)
-    return [{ kind: 'ok', what, detail: 'log, function and triggers are in place' }];
+  if (parts.length === 0) return [{ kind: 'ok', what, detail: 'log, function and triggers are in place' }];
   const action = { do: 'install capture', target, statements: { log, capture } } as const;
   return [{ kind: 'create', what, detail: parts.join(', '), sql: [...log, ...capture], action }];
 }
@@ -63,10 +62,7 @@ function findingsOf(table: SetupTable, target: CaptureTarget, existing: CaptureF
   return [{ kind: 'mismatch', detail: 'there is no such table', sql: createSource(target).join(';\n') }];
 }
 
-function checkFamily(
-  { table }: CaptureTarget,
-  { inherits, partitionOf }: CaptureFacts,
-): readonly Finding[] {
+function checkFamily({ table }: CaptureTarget, { inherits, partitionOf }: CaptureFacts): readonly Finding[] {
   if (partitionOf !== null)
     return [
       {
@@ -86,7 +82,9 @@ function checkFamily(
 function checkRelation(relation: CapturedRelation, role: string): readonly Finding[] {
   const { name, kind, mayTrigger, maySelect, rowsHidden } = relation;
   if (kind === 'foreign table')
-    return [{ kind: 'mismatch', detail: `its partition ${name} is a foreign table, which cannot be captured` }];
+    return [
+      { kind: 'mismatch', detail: `its partition ${name} is a foreign table, which cannot be captured` },
+    ];
   const to = quoteIdent(role);
   const findings: Finding[] = [];
   if (!mayTrigger)
@@ -187,4 +185,3 @@ function createSource(target: CaptureTarget): readonly string[] {
   const key = `PRIMARY KEY (${mapping.key.map((name) => quoteIdent(name)).join(', ')})`;
   return [`CREATE TABLE ${quoteQualified(table)} (${[...columns, key].join(', ')})`];
 }
-

@@ -24,7 +24,9 @@ export function planDeltaTable(
   if (existing === null) {
     const columns = columnTexts(mapping);
     if (!use.merged)
-      return [{ kind: 'mismatch', what, detail: 'does not exist', sql: [createDeltaTable('', table, columns)] }];
+      return [
+        { kind: 'mismatch', what, detail: 'does not exist', sql: [createDeltaTable('', table, columns)] },
+      ];
     const statement = createDeltaTable('IF NOT EXISTS ', table, columns);
     const action = { do: 'create delta table', table, statement } as const;
     return [{ kind: 'create', what, detail: 'change data feed on', sql: [statement], action }];

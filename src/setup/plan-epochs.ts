@@ -1,5 +1,9 @@
 import type { DeltaTableFacts } from '../connections/databricks/delta-table.ts';
-import { quoteDatabricksIdent, quoteDatabricksQualified, splitQualified } from '../connections/identifiers.ts';
+import {
+  quoteDatabricksIdent,
+  quoteDatabricksQualified,
+  splitQualified,
+} from '../connections/identifiers.ts';
 import type { Step } from './plan.ts';
 import type { SetupRequest } from './request.ts';
 
@@ -11,7 +15,9 @@ export function epochTables({ tables }: SetupRequest): readonly string[] {
   const names = tables.flatMap(({ deltaTable, captured }) => {
     if (deltaTable === undefined || captured === undefined) return [];
     const schema = splitQualified(deltaTable, 'databricks').slice(0, -1);
-    return [[...schema, EPOCHS].map((part) => (/[.`]/.test(part) ? quoteDatabricksIdent(part) : part)).join('.')];
+    return [
+      [...schema, EPOCHS].map((part) => (/[.`]/.test(part) ? quoteDatabricksIdent(part) : part)).join('.'),
+    ];
   });
   return [...new Set(names)];
 }

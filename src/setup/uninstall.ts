@@ -49,7 +49,11 @@ export async function uninstall(
     const published = found.rows === null || found.rows === 0 ? null : await ports.published(name);
     const act = dryRun ? ports.logged : ports.uninstall;
     const removed = isThere ? await act(name, published) : null;
-    removals.push({ table, gone: removed && goneOf(name, removed), sql: isThere ? dropCaptureSql(name) : [] });
+    removals.push({
+      table,
+      gone: removed && goneOf(name, removed),
+      sql: isThere ? dropCaptureSql(name) : [],
+    });
   }
   return { outcome: dryRun ? 'planned' : 'done', removals };
 }
@@ -87,4 +91,3 @@ function removalLines({ table, gone, sql }: Removal, outcome: UninstallResult['o
 function rowsText(count: number): string {
   return `${count.toLocaleString('en')} ${count === 1 ? 'row' : 'rows'}`;
 }
-

@@ -34,6 +34,8 @@ export interface StartOptions extends StackOptions {
   readonly ownerPid?: number;
   /** Whether that also removes its data. */
   readonly wipeWithOwner?: boolean;
+  /** Ends the start: what this call has started is stopped again, and the call rejects with the signal's reason. */
+  readonly signal?: AbortSignal;
 }
 
 /**
@@ -42,6 +44,17 @@ export interface StartOptions extends StackOptions {
  * @throws StackError that names the part and shows the end of its log; what this call started is stopped again
  */
 export async function startStack(options: StartOptions): Promise<Endpoints> {
+  const { signal } = options;
+  try {
+    return await startParts(options);
+  } catch (error) {
+    // Ctrl-C on a terminal also reaches what was just being started, and that is how it ended.
+    signal?.throwIfAborted();
+    throw error;
+  }
+}
+
+async function startParts(options: StartOptions): Promise<Endpoints> {
   const names = partNames.filter((name) => options.parts?.includes(name) ?? true);
   const supervision = await supervise(options, names);
   const { folder } = supervision;
@@ -54,12 +67,13 @@ export async function startStack(options: StartOptions): Promise<Endpoints> {
     const failures = results
       .filter((result) => result.status === 'rejected')
       .map(({ reason }) => reason as StackError);
-    if (failures.length > 0) {
+    if (failures.length > 0 || options.signal?.aborted === true) {
       const untouched = (at: number): boolean => {
         const result = results[at];
         return result?.status === 'fulfilled' && !result.value;
       };
       await Promise.all(parts.filter((_, at) => !untouched(at)).map((part) => stop(part, supervision)));
+      options.signal?.throwIfAborted();
       throw together(failures);
     }
     return publish(folder);
@@ -137,14 +151,20 @@ export async function restartPart(
   return startPart(dir, name);
 }
 
-async function supervise(options: StackOptions, names: readonly PartName[]): Promise<Supervision> {
+async function supervise(options: StartOptions, names: readonly PartName[]): Promise<Supervision> {
   const onProgress = options.onProgress ?? ignore;
   const began = Date.now();
   const needed = names.filter((name) => partOf[name].needsEngine);
   const engines = await engineFolders(needed, (text) => {
     onProgress({ part: 'engines', state: 'note', seconds: (Date.now() - began) / 1000, text });
   });
-  return { folder: new StackFolder(options.dir), engines, onProgress };
+  const { signal } = options;
+  return {
+    folder: new StackFolder(options.dir),
+    engines,
+    onProgress,
+    ...(signal === undefined ? {} : { signal }),
+  };
 }
 
 async function publish(folder: StackFolder): Promise<Endpoints> {

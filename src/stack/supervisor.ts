@@ -20,6 +20,8 @@ export interface Supervision {
   /** The folders of jars by part. */
   readonly engines: Readonly<Partial<Record<PartName, string>>>;
   readonly onProgress: (progress: Progress) => void;
+  /** Aborted: nothing more is started, and what starts is not waited for. */
+  readonly signal?: AbortSignal;
 }
 
 const startDeadline = 120_000;
@@ -31,26 +33,35 @@ const stopDeadline = 45_000;
  * @throws StackError when it ends before it answers, or does not answer in two minutes
  */
 export async function startPart(part: Part, supervision: Supervision): Promise<boolean> {
-  const { folder, engines } = supervision;
+  const { folder, engines, signal } = supervision;
   const report = reporter(part, supervision);
   const running = folder.started(part.name);
   if (running !== undefined && isAlive(running)) {
-    await waitUntilReady(part, await placeOf(part, folder, running.engine), running, folder);
+    const place = await placeOf(part, folder, running.engine);
+    try {
+      await waitUntilReady(part, place, running, supervision);
+    } catch (error) {
+      // Not started here, and so not to be stopped when the start is given up.
+      if (signal?.aborted === true) return false;
+      throw error;
+    }
     report('up', 'already running');
     return false;
   }
   for (let attempt = 1; ; attempt += 1) {
+    signal?.throwIfAborted();
     report('preparing');
     await replaceTakenPorts(part, supervision);
     const place = await placeOf(part, folder, engines[part.name] ?? '');
     folder.startLog(part.name);
     try {
       await part.prepare(place);
+      signal?.throwIfAborted();
       report('starting');
       const id = await startDetached(await part.command(place), folder.logFile(part.name));
       if (id === undefined) throw endedEarly(part, folder);
       folder.recordStarted(part.name, { ...id, engine: place.engine });
-      await waitUntilReady(part, place, id, folder);
+      await waitUntilReady(part, place, id, supervision);
       report('up');
       return true;
     } catch (error) {
@@ -107,9 +118,15 @@ async function lostItsPort(part: Part, place: Place, folder: StackFolder): Promi
   return free.includes(false);
 }
 
-async function waitUntilReady(part: Part, place: Place, id: ProcessId, folder: StackFolder): Promise<void> {
+async function waitUntilReady(
+  part: Part,
+  place: Place,
+  id: ProcessId,
+  { folder, signal }: Supervision,
+): Promise<void> {
   const deadline = Date.now() + startDeadline;
   for (;;) {
+    signal?.throwIfAborted();
     try {
       await part.ready(place);
       // Somebody else may have answered on its port.

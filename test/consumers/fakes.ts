@@ -154,7 +154,7 @@ export function fakeDeadLetters(): FakeDeadLetters {
 }
 
 /** `after`: it was done, but the answer got lost. */
-export type Fault = 'none' | 'before' | 'after' | 'operator' | 'slow';
+export type Fault = 'none' | 'before' | 'after' | 'operator' | 'poison' | 'fenced' | 'slow';
 
 /** The same port with faults: each call takes the next one from the list. */
 export function withFaults<P extends object>(port: P, methods: readonly (keyof P)[], next: () => Fault): P {
@@ -171,6 +171,10 @@ export function withFaults<P extends object>(port: P, methods: readonly (keyof P
           throw new TransientError({ code: 'LOST_ANSWER', message: 'connection reset' });
         case 'operator':
           throw new OperatorError({ code: 'REVOKED', message: 'permission denied', remedy: 'grant it' });
+        case 'poison':
+          throw new PoisonError({ code: 'REFUSED', message: 'a value is refused' });
+        case 'fenced':
+          throw new FencedError({ code: 'OFFSET_MOVED', message: 'not there' });
         case 'slow':
           for (let i = 0; i < 7; i++) await Promise.resolve();
           return original(...args);

@@ -47,6 +47,8 @@ export interface MergeUnderTest extends DeltaMerge {
   readonly states: PartitionState[];
   readonly reports: MergeReport[];
   readonly lags: Map<number, number>;
+  /** Merges that were tried. */
+  readonly tries: { count: number };
   /** Milliseconds of its own clock, moved by `settle` alone. */
   readonly time: { ms: number };
   /** Merges until there is nothing more to do, as if time passed. */
@@ -64,13 +66,17 @@ export function mergeUnderTest(
   const states: PartitionState[] = [];
   const reports: MergeReport[] = [];
   const lags = new Map<number, number>();
+  const tries = { count: 0 };
   const time = { ms: 0 };
   const merge = createDeltaMerge({
     topic: 'employees_changes',
     table: EMPLOYEES,
     origin: 'postgres',
     stream,
-    sink: withFaults(sink, ['merge'], () => faults.shift() ?? 'none'),
+    sink: withFaults(sink, ['merge'], () => {
+      tries.count += 1;
+      return faults.shift() ?? 'none';
+    }),
     deadLetters,
     schemas,
     now: () => NOW,
@@ -90,6 +96,7 @@ export function mergeUnderTest(
     states,
     reports,
     lags,
+    tries,
     time,
     async settle() {
       for (let tries = 0; tries < 1000; tries++) {

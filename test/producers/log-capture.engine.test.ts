@@ -65,9 +65,12 @@ async function stops(run: LogRun, code: string): Promise<OperatorError> {
 async function settled(table: CapturedTable): Promise<void> {
   const session = await table.session();
   await session.query(`INSERT INTO ${table.table} VALUES (999999, 'last', 1)`);
-  await until(() => lines().some((each) => each.includes('→last')), `the last change is published: ${lines().join(', ')}`);
+  await until(
+    () => lines().some((each) => each.includes('→last')),
+    `the last change is published: ${lines().join(', ')}`,
+  );
   await session.query(`DELETE FROM ${table.table} WHERE emp_id = 999999`);
-  await until(() => lines().some((each) => each.includes('last→')), 'the very last one as well');
+  await until(() => lines().some((each) => /last!?→/.test(each)), 'the very last one as well');
 }
 
 const lines = (): string[] => topic.changes.map(line);
@@ -148,7 +151,8 @@ describe('log poller: changes', () => {
     await session.query('BEGIN');
     for (const name of ['v1', 'v2', 'v3'])
       await session.query(`UPDATE ${table.table} SET name = '${name}' WHERE emp_id = 1`);
-    for (const name of ['away', 'v0']) await session.query(`UPDATE ${table.table} SET name = '${name}' WHERE emp_id = 2`);
+    for (const name of ['away', 'v0'])
+      await session.query(`UPDATE ${table.table} SET name = '${name}' WHERE emp_id = 2`);
     await session.query(`INSERT INTO ${table.table} VALUES (6, 'gone', 1)`);
     await session.query(`DELETE FROM ${table.table} WHERE emp_id = 6`);
     await session.query(`DELETE FROM ${table.table} WHERE emp_id = 3`);
@@ -205,16 +209,23 @@ describe('log poller: changes', () => {
 
   it('rows of 1 MB pass, several to a window', async () => {
     const table = await database.table();
-    await table.sql(`INSERT INTO ${table.table} SELECT n, repeat('ä', 500000) || n, n FROM generate_series(1, 12) n`);
-    start(table);
+    await table.sql(
+      `INSERT INTO ${table.table} SELECT n, repeat('ä', 500000) || n, n FROM generate_series(1, 12) n`,
+    );
+    start(table, { maxBatchBytes: 4 * 1024 * 1024 });
     await published(12);
     await table.sql(`UPDATE ${table.table} SET name = name || '.'`);
     await published(24);
+    const lengths = topic.changes
+      .slice(12)
+      .map(({ key, before, after }) => `${key} ${String(before?.[1]).length} ${String(after?.[1]).length}`);
     assert.deepEqual(
-      topic.changes.slice(12).map(({ before, after }) => `${String(before?.[1]).length} ${String(after?.[1]).length}`),
-      Array.from({ length: 12 }, (_, n) => (n < 9 ? '500001 500002' : '500002 500003')),
+      lengths.sort(),
+      Array.from({ length: 12 }, (_, n) =>
+        n < 9 ? `${n + 1} 500001 500002` : `${n + 1} 500002 500003`,
+      ).sort(),
     );
-    assert.ok(topic.transactions.length > 3, `${topic.transactions.length} transactions`);
+    assert.ok(topic.transactions.length > 6, `${topic.transactions.length} transactions`);
   });
 
   it('a value that Delta cannot hold is rejected with its column, its neighbours are published', async () => {
@@ -247,7 +258,9 @@ describe('log poller: changes', () => {
       ],
     );
     assert.deepEqual(JSON.parse(topic.rejected[0]?.payload ?? ''), {
-      xid: String((await table.sql<{ xid: string }>(`SELECT min(xid::text) AS xid FROM ${table.log}`))[0]?.xid),
+      xid: String(
+        (await table.sql<{ xid: string }>(`SELECT min(xid::text) AS xid FROM ${table.log}`))[0]?.xid,
+      ),
       before: null,
       after: { emp_id: '2', name: 'Bob', born: 'infinity' },
     });
@@ -266,13 +279,20 @@ describe('log poller: transactions that overlap', () => {
       await table.sql(`INSERT INTO ${table.table} VALUES (${n}, 'quick', 1)`);
       await published(n - 1);
     }
-    assert.deepEqual(lines(), [2, 3, 4, 5, 6].map((n) => `insert ${n} →quick`));
+    assert.deepEqual(
+      lines(),
+      [2, 3, 4, 5, 6].map((n) => `insert ${n} →quick`),
+    );
     await open.query(`UPDATE ${table.table} SET name = 'slow too' WHERE emp_id = 4`);
     await table.sql(`UPDATE ${table.table} SET name = 'quick too' WHERE emp_id = 2`);
     await published(6);
     await open.query('COMMIT');
     await published(8);
-    assert.deepEqual(lines().slice(5), ['update 2 quick→quick too', 'insert 1 →slow', 'update 4 quick→slow too']);
+    assert.deepEqual(lines().slice(5), [
+      'update 2 quick→quick too',
+      'insert 1 →slow',
+      'update 4 quick→slow too',
+    ]);
   });
 
   it('the older transaction writes a key last: it is last on the topic, also within one window', async () => {
@@ -287,7 +307,10 @@ describe('log poller: transactions that overlap', () => {
     await published(3);
     assert.deepEqual(lines(), ['insert 1 →older', 'insert 2 →younger', 'update 2 younger→older']);
     const [, second, third] = topic.changes;
-    assert.ok(Number(third?.tx) < Number(second?.tx), 'its transaction is the older one: otherwise this shows nothing');
+    assert.ok(
+      Number(third?.tx) < Number(second?.tx),
+      'its transaction is the older one: otherwise this shows nothing',
+    );
   });
 
   it('open in the snapshot that a poller resumes from, committed while it was away', async () => {
@@ -299,7 +322,11 @@ describe('log poller: transactions that overlap', () => {
     await table.sql(`INSERT INTO ${table.table} VALUES (2, 'quick', 1)`);
     await published(1);
     await first.drain();
-    assert.match(String(topic.position?.['acknowledged']), /:\d+$/, 'the position holds the open transaction');
+    assert.match(
+      String(topic.position?.['acknowledged']),
+      /:\d+$/,
+      'the position holds the open transaction',
+    );
     await table.sql(`INSERT INTO ${table.table} VALUES (3, 'quick', 1)`);
     await open.query('COMMIT');
     start(table);
@@ -312,7 +339,9 @@ describe('log poller: transactions that overlap', () => {
 describe('log poller: stops with the remedy', () => {
   it('a database restored to an earlier time', async () => {
     const table = await database.table();
-    const [row] = await table.sql<{ xmax: string }>('SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS xmax');
+    const [row] = await table.sql<{ xmax: string }>(
+      'SELECT pg_snapshot_xmax(pg_current_snapshot())::text AS xmax',
+    );
     const later = BigInt(row!.xmax) + 1_000_000n;
     topic.position = { acknowledged: `${later}:${later}:`, target: null, last: '0' };
     await table.sql(`INSERT INTO ${table.table} VALUES (1, 'Ann', 1)`);

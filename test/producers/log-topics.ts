@@ -8,6 +8,7 @@ import { ownTopics, type OwnTopics } from '../connections/kafka/own-topics.ts';
 /** Topics of one test file, for any number of captured tables. */
 export interface LogTopics {
   readonly own: OwnTopics;
+  readonly positionsTopic: string;
   of(mapping: TableMapping): Promise<TableTopics>;
   drop(): Promise<void>;
 }
@@ -30,6 +31,7 @@ export async function openLogTopics(file: string): Promise<LogTopics> {
 
   return {
     own,
+    positionsTopic,
     async of(mapping) {
       const topic = await own.topic(`${mapping.name}-changes`, PARTITIONS);
       const deadLetterTopic = await own.topic(`${mapping.name}-dead`, 1);

@@ -44,11 +44,17 @@ describe('log poller: many writers', () => {
       const sessions = await Promise.all(Array.from({ length: WRITERS }, () => table.session()));
       const hurry = hurryThroughPartitions(table, stop);
       const committed = (
-        await Promise.all(sessions.map((session, index) => write(session, table, randomFrom(index + 1), stop)))
+        await Promise.all(
+          sessions.map((session, index) => write(session, table, randomFrom(index + 1), stop)),
+        )
       ).flat();
       const ranges = await hurry;
       const sent = (): number => run.published.reduce((sum, { changes }) => sum + changes, 0);
-      await until(() => sent() >= committed.length, `${committed.length} changes, ${sent()} published`, 60_000);
+      await until(
+        () => sent() >= committed.length,
+        `${committed.length} changes, ${sent()} published`,
+        60_000,
+      );
       const states = run.states.map(({ name }) => name);
       await run.drain();
 
@@ -68,8 +74,14 @@ describe('log poller: many writers', () => {
       };
       console.log(JSON.stringify(seen));
       // The writers earn their name: otherwise the checks above say nothing.
-      assert.ok(committed.length > WRITE_MS / 10 && outOfXidOrder > 10 && longest > 1_000, JSON.stringify(seen));
-      assert.ok(run.facts.some(({ oldestTransactionMs }) => oldestTransactionMs > 300), 'open transactions were seen');
+      assert.ok(
+        committed.length > WRITE_MS / 10 && outOfXidOrder > 10 && longest > 1_000,
+        JSON.stringify(seen),
+      );
+      assert.ok(
+        run.facts.some(({ oldestTransactionMs }) => oldestTransactionMs > 300),
+        'open transactions were seen',
+      );
       assert.deepEqual(states, ['standby', 'starting', 'polling']);
     } finally {
       await run.drain();

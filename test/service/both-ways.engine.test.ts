@@ -57,7 +57,7 @@ describe('both directions at once', () => {
 
   for (const [first, second] of [SIDES, SIDES.toReversed()] as const)
     it(`lets a change made in ${second} win on both sides over one made in ${first} that has crossed`, async () => {
-      const id = first === 'delta' ? 501 : 502;
+      const id = first === 'delta' ? 90_501 : 90_502;
       await writer(first!).upsert(person(id, '1.00'));
       await sides.equal();
       await writer(second!).upsert(person(id, '2.00'));
@@ -73,11 +73,11 @@ describe('both directions at once', () => {
     await Promise.all([
       (async () => {
         for (const round of range(1, 5))
-          await sides.inDelta.upsert(...range(600, 20).map((id) => person(id, `${round}.00`)));
+          await sides.inDelta.upsert(...range(90_600, 20).map((id) => person(id, `${round}.00`)));
       })(),
       (async () => {
         for (const round of range(1, 25))
-          await sides.inPostgres.upsert(...range(700, 20).map((id) => person(id, `${round}.00`)));
+          await sides.inPostgres.upsert(...range(90_700, 20).map((id) => person(id, `${round}.00`)));
       })(),
     ]);
     await sides.equal();
@@ -85,32 +85,32 @@ describe('both directions at once', () => {
   });
 
   it('sends nothing back after a restart of the service', async () => {
-    await sides.inPostgres.upsert(person(801));
-    await sides.inDelta.upsert(person(802));
+    await sides.inPostgres.upsert(person(90_801));
+    await sides.inDelta.upsert(person(90_802));
     await service.stop();
-    await sides.inPostgres.upsert(person(801, '8.01'), person(803));
-    await sides.inDelta.upsert(person(802, '8.02'), person(804));
+    await sides.inPostgres.upsert(person(90_801, '8.01'), person(90_803));
+    await sides.inDelta.upsert(person(90_802, '8.02'), person(90_804));
     service = await startService(site.config);
     await sides.equal();
-    await sides.inPostgres.remove(801);
-    await sides.inDelta.remove(802);
+    await sides.inPostgres.remove(90_801);
+    await sides.inDelta.remove(90_802);
     await sides.equal();
     await sides.assertCrossedOnce();
   });
 
   it('publishes each change with its origin, its operation and the row after it', async () => {
-    await sides.inPostgres.upsert(person(901));
+    await sides.inPostgres.upsert(person(90_901));
     await sides.equal();
-    await sides.inPostgres.upsert(person(901, '9.01'));
+    await sides.inPostgres.upsert(person(90_901, '9.01'));
     await sides.equal();
-    await sides.inPostgres.remove(901);
+    await sides.inPostgres.remove(90_901);
     await sides.equal();
     assert.deepEqual(
-      (await sides.onTopic()).filter(({ key }) => key === '901'),
+      (await sides.onTopic()).filter(({ key }) => key === '90901'),
       [
-        { origin: 'postgres', op: 'insert', key: '901', after: 'Employee 901 1901.00' },
-        { origin: 'postgres', op: 'update', key: '901', after: 'Employee 901 9.01' },
-        { origin: 'postgres', op: 'delete', key: '901', after: null },
+        { origin: 'postgres', op: 'insert', key: '90901', after: 'Employee 90901 91901.00' },
+        { origin: 'postgres', op: 'update', key: '90901', after: 'Employee 90901 9.01' },
+        { origin: 'postgres', op: 'delete', key: '90901', after: null },
       ],
     );
   });

@@ -3,6 +3,12 @@ import type { TableMapping } from '../../src/change/table.ts';
 import { parseColumnType } from '../../src/change/types.ts';
 import type { DeltaTableFacts } from '../../src/connections/databricks/delta-table.ts';
 import type {
+  CapturedRelation,
+  CaptureFacts,
+  Installed,
+} from '../../src/connections/postgres/captured-table.ts';
+import { DEFAULT_HISTORY_COLUMNS } from '../../src/connections/postgres/history-ddl.ts';
+import type {
   CatalogColumn,
   CatalogUniqueIndex,
   HistoryTableFacts,
@@ -128,4 +134,54 @@ export const everything: Existing = {
   ]),
   histories: new Map([['public.employees', goodHistory]]),
   deltas: new Map([['default.employees', goodDelta]]),
+  captures: new Map(),
+};
+
+export const capturedRequest: SetupRequest = {
+  tables: [{ ...request.tables[0]!, captured: { table: 'public.employees', history: DEFAULT_HISTORY_COLUMNS } }],
+};
+
+/** Nothing captures the good history yet, and nothing keeps it from being captured. */
+export const uncaptured: CaptureFacts = {
+  table: goodHistory,
+  relations: [relation('public.employees', 'missing')],
+  inherits: false,
+  partitionOf: null,
+  log: 'missing',
+  function: 'missing',
+  foreignOwner: null,
+  strays: [],
+  role: 'deltaferry',
+};
+
+export const goodCapture: CaptureFacts = {
+  ...uncaptured,
+  relations: [relation('public.employees', 'same')],
+  log: 'same',
+  function: 'same',
+};
+
+export function relation(
+  name: string,
+  triggers: Installed,
+  more: Partial<CapturedRelation> = {},
+): CapturedRelation {
+  return {
+    name,
+    kind: 'table',
+    triggers: { insert: triggers, update: triggers, delete: triggers, truncate: triggers },
+    mayTrigger: true,
+    maySelect: true,
+    rowsHidden: false,
+    ...more,
+  };
+}
+
+export const goodEpochs: DeltaTableFacts = {
+  format: 'delta',
+  columns: [
+    { name: 'sink', type: 'string' },
+    { name: 'epoch', type: 'bigint' },
+  ],
+  properties: {},
 };

@@ -1,7 +1,7 @@
 import type { DeltaTableFacts } from '../../src/connections/databricks/delta-table.ts';
 import type { HistoryTableFacts } from '../../src/connections/postgres/history-table.ts';
 import type { NewTopic, RegisteredSchema, SetupPorts, TopicFacts } from '../../src/setup/ports.ts';
-import { goodHistory } from './existing-things.ts';
+import { goodCapture, goodDelta, goodEpochs, goodHistory, uncaptured } from './existing-things.ts';
 
 /** Everything in memory; what a test is about, it replaces. */
 export function fakePorts(replaced: Partial<SetupPorts> = {}): SetupPorts {
@@ -9,6 +9,8 @@ export function fakePorts(replaced: Partial<SetupPorts> = {}): SetupPorts {
   const levels = new Map<string, string>();
   const schemas = new Map<string, RegisteredSchema>();
   const tables = new Map<string, HistoryTableFacts>();
+  const deltas = new Map<string, DeltaTableFacts>();
+  const captured = new Set<string>();
   const pending = ['0001_control'];
   return {
     control: {
@@ -38,7 +40,19 @@ export function fakePorts(replaced: Partial<SetupPorts> = {}): SetupPorts {
         Promise.resolve(tables.get(table) ?? { exists: false, schemaExists: true, enums: new Map() }),
       create: (table) => Promise.resolve(void tables.set(table, goodHistory)),
     },
-    deltas: { describe: (): Promise<DeltaTableFacts | null> => Promise.resolve(null) },
+    deltas: {
+      describe: (table) => Promise.resolve(deltas.get(table) ?? null),
+      create: (table) =>
+        Promise.resolve(void deltas.set(table, table.endsWith('_epochs') ? goodEpochs : goodDelta)),
+    },
+    captures: {
+      describe: (target) =>
+        Promise.resolve({
+          ...(captured.has(target.mapping.name) ? goodCapture : uncaptured),
+          table: tables.get(target.table) ?? { exists: false, schemaExists: true, enums: new Map() },
+        }),
+      install: ({ mapping }) => Promise.resolve(void captured.add(mapping.name)),
+    },
     ...replaced,
   };
 }

@@ -147,6 +147,24 @@ describe('a stack of Kafka, registry and Postgres', () => {
     assert.ok((await stackStatus({ dir })).parts.every(({ state }) => state === 'stopped'));
   });
 
+  it('is not started any further after an interrupt: what was up before stays, the rest is stopped', async () => {
+    const before = await startStack({ dir, parts: ['postgres'], ownerPid: process.pid });
+    const interrupt = new AbortController();
+    const starting = startStack({
+      dir,
+      ownerPid: process.pid,
+      signal: interrupt.signal,
+      onProgress: ({ part, state }) => {
+        if (part === 'registry' && state === 'starting') interrupt.abort(new Error('enough'));
+      },
+    });
+    await assert.rejects(starting, /^Error: enough$/);
+    const states = (await stackStatus({ dir })).parts.map(({ part, state }) => `${part} ${state}`);
+    assert.deepEqual(states, ['kafka stopped', 'registry stopped', 'postgres up', 'warehouse stopped']);
+    assert.equal((await startStack({ dir, parts: ['postgres'] })).postgres.url, before.postgres.url);
+    await stopStack({ dir });
+  });
+
   it('is removed by a wipe, apart from what others put there', async () => {
     writeFileSync(join(dir, 'notes.txt'), 'mine');
     await stopStack({ dir, wipe: true });

@@ -3,6 +3,7 @@ import { oneOf } from '../choice.ts';
 import { printJson, type AddCommand, type Context, type ExitCode } from '../context.ts';
 import { plain, type OutputOptions } from '../options.ts';
 import { createProgress } from '../progress.ts';
+import { Interrupted } from '../signals.ts';
 
 interface Options extends OutputOptions {
   readonly input?: string;
@@ -53,10 +54,10 @@ async function demo(options: Options, context: Context): Promise<ExitCode> {
     return code;
   } catch (error) {
     // Whoever stopped it knows why.
-    if (error !== signal.reason) throw error;
+    if (!(error instanceof Interrupted)) throw error;
     report.line('Interrupted: nothing was verified.');
     if (options.json === true) printJson(context, { verified: false });
-    return 1;
+    return error.exitCode;
   } finally {
     report.end();
   }

@@ -14,7 +14,10 @@ export const setupCommand: AddCommand = (program, context, exit) => {
       'Creates what must exist and does not: control schema, topics, schemas, history tables, what captures a table in Postgres. Checks what does, and changes nothing of it but its own.',
     )
     .option('--dry-run', 'only say what would be done')
-    .option('--uninstall', 'remove triggers, function and log of the captured tables instead; stop `deltaferry run` first')
+    .option(
+      '--uninstall',
+      'remove triggers, function and log of the captured tables instead; stop `deltaferry run` first',
+    )
     .action(async (options: Options) => exit(await setup(options, context)));
 };
 

@@ -45,7 +45,8 @@ async function up(options: Options, context: Context): Promise<void> {
   const [{ startStack }, dir] = await Promise.all([import('../../stack/stack.ts'), dirOf(options, context)]);
   const progress = createProgress(context.stderr);
   const began = performance.now();
-  await startStack({ dir, onProgress: reporter(progress) }).finally(() => progress.end());
+  const signal = context.interruptible();
+  await startStack({ dir, onProgress: reporter(progress), signal }).finally(() => progress.end());
   const shown = await shownStatus(dir);
   if (options.json === true) return printJson(context, shown);
   printLine(context, `The stack is up (${((performance.now() - began) / 1000).toFixed(1)} s).`);

@@ -39,8 +39,8 @@ export function changesSql({ mapping, absent, oneTask }: ChangesSqlOptions): str
   ].join(' ');
 }
 
-/** The exchange text (src/change/types.ts) of a column of the subquery `c`, as SQL. The session's zone must be UTC. */
-function exchangeText(type: ColumnType, name: string): string {
+/** The exchange text (src/change/types.ts) of a column of the relation `c`, as SQL. The session's zone must be UTC. */
+export function exchangeText(type: ColumnType, name: string): string {
   const column = columnOf(name);
   switch (type.name) {
     case 'date':

@@ -1,4 +1,11 @@
-import { DeltaferryError, OperatorError, PoisonError, TransientError, type ErrorDetails } from '../../errors.ts';
+import {
+  BugError,
+  DeltaferryError,
+  OperatorError,
+  PoisonError,
+  TransientError,
+  type ErrorDetails,
+} from '../../errors.ts';
 import { SchemaChangedError } from '../../ports/delta-source.ts';
 
 /** What was being done, to name it in the error. */
@@ -74,7 +81,8 @@ const STATEMENT_RULES: readonly Rule[] = [
     matches: /^(UC_)?VOLUME_(NOT_FOUND|DOES_NOT_EXIST)|^INVALID_VOLUME_PATH|^UC_VOLUMES?_/,
     code: 'DATABRICKS_VOLUME_MISSING',
     build: operator,
-    remedy: (where) => `Create the volume of ${where.volume ?? 'databricks.stagingVolume'}, or correct databricks.stagingVolume.`,
+    remedy: (where) =>
+      `Create the volume of ${where.volume ?? 'databricks.stagingVolume'}, or correct databricks.stagingVolume.`,
   },
   {
     matches: /^DELTA_CHANGE_TABLE_FEED_DISABLED/,
@@ -109,9 +117,14 @@ const STATEMENT_RULES: readonly Rule[] = [
   // The table is shorter than its history said a moment ago: it is being replaced; its id tells next time.
   { matches: /^DELTA_CDC_START_VERSION_AFTER_LATEST/, code: 'DELTA_VERSION_AHEAD', build: transient },
   {
-    matches: /^DELTA_(CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED)/,
+    matches: /^DELTA_(CONCURRENT|METADATA_CHANGED|PROTOCOL_CHANGED|SCHEMA_CHANGE_SINCE_ANALYSIS)/,
     code: 'DELTA_CONFLICT',
     build: transient,
+  },
+  {
+    matches: /^DELTA_MULTIPLE_SOURCE_ROW_MATCHING/,
+    code: 'DELTA_DUPLICATE_KEYS',
+    build: (details) => new BugError(details),
   },
 ];
 

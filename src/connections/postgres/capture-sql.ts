@@ -65,7 +65,9 @@ function updateSql(target: CaptureTarget, log: string): string {
     `ROW(${mapping.columns.map(({ name }) => `${side}.${quoteIdent(name)}`).join(', ')})::record`;
   const rows = (side: string, table: string) => {
     const condition = current(target, side);
-    return condition === '' ? `${table} ${side}` : `(SELECT * FROM ${table} ${side} WHERE ${condition}) ${side}`;
+    return condition === ''
+      ? `${table} ${side}`
+      : `(SELECT * FROM ${table} ${side} WHERE ${condition}) ${side}`;
   };
   return `INSERT INTO ${log} (op, key, before, after, changed_at)
     SELECT CASE WHEN o.${first} IS NULL THEN 'I' WHEN n.${first} IS NULL THEN 'D' ELSE 'U' END,

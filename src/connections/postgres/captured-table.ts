@@ -2,9 +2,9 @@ import type { Pool, PoolClient } from 'pg';
 import { quoteQualified } from '../identifiers.ts';
 import {
   CAPTURE_EVENTS,
-  CAPTURE_SETTINGS,
   captureFunction,
   captureNames,
+  captureSettings,
   dropCaptureSql,
   LOG_COLUMNS,
   logTable,
@@ -78,10 +78,10 @@ const RELATIONS = `
          has_table_privilege(c.oid, 'TRIGGER') AS "mayTrigger", has_table_privilege(c.oid, 'SELECT') AS "maySelect",
          row_security_active(c.oid) AS "rowsHidden"
   FROM tree t JOIN pg_class c ON c.oid = t.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-  ORDER BY t.level, name COLLATE "C"`;
+  ORDER BY t.level, 2`;
 
 const TRIGGERS = `
-  SELECT t.tgrelid AS oid, t.tgname AS name, t.tgenabled = 'O' AND t.tgfoid = to_regproc($1)::oid
+  SELECT t.tgrelid AS oid, t.tgname AS name, t.tgenabled IN ('O', 'A') AND t.tgfoid = to_regproc($1)::oid
            AND t.tgtype = CASE t.tgname WHEN $3 THEN 4 WHEN $4 THEN 16 WHEN $5 THEN 8 ELSE 34 END
            AND t.tgnewtable IS NOT DISTINCT FROM CASE WHEN t.tgname IN ($3, $4) THEN '${NEW_ROWS}' END
            AND t.tgoldtable IS NOT DISTINCT FROM CASE WHEN t.tgname IN ($4, $5) THEN '${OLD_ROWS}' END
@@ -149,7 +149,9 @@ export function createCapturedTables(pool: Pool) {
     /** What is there, counted against the snapshot up to which the log is published (null: nothing is). */
     logged(name: string, published: string | null): Promise<LoggedRows> {
       const where = { doing: 'counting the rows of the log', table: logTable(name) };
-      return inTransaction(pool, where, (client) => countLogged(client, name, published));
+      return inTransaction(pool, where, async (client) =>
+        countLogged(client, name, published, await whatIsThere(client, name)),
+      );
     },
 
     /** Answers what went with it. In one transaction; the captured table keeps its rows. */
@@ -159,9 +161,10 @@ export function createCapturedTables(pool: Pool) {
         await client.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
         await client.query(SETUP_LOCK);
         const [dropFunction, dropLog] = dropCaptureSql(name);
+        const there = await whatIsThere(client, name);
         // Once the triggers are gone nobody writes any more, and the count is final.
         await client.query(dropFunction);
-        const gone = await countLogged(client, name, published);
+        const gone = await countLogged(client, name, published, there);
         await client.query(dropLog);
         return gone;
       });
@@ -198,7 +201,7 @@ async function readCapture(
     const states = Object.fromEntries(CAPTURE_EVENTS.map((event) => [event, state(event)]));
     return { ...facts, triggers: states as Record<CaptureEvent, Installed> };
   });
-  const settings = CAPTURE_SETTINGS.map(([name, value]) => `${name}=${value.replaceAll("'", '')}`);
+  const settings = captureSettings(target).map(([name, value]) => `${name}=${value.replaceAll("'", '')}`);
   const body = captureBody(target, names);
   const [routine] = (await pool.query<Owned>(FUNCTION, [functionName, body, settings])).rows;
   const [log] = (await pool.query<Owned>(LOG, [logTable(target.mapping.name), LOG_COLUMNS])).rows;
@@ -229,20 +232,32 @@ async function oidOf(pool: Pool, table: string): Promise<number | null> {
   return found.rows[0]?.oid ?? null;
 }
 
-async function countLogged(client: PoolClient, name: string, published: string | null): Promise<LoggedRows> {
-  const log = logTable(name);
-  const there = await client.query<{ log: boolean; routine: boolean }>(
-    'SELECT to_regclass($1) IS NOT NULL AS log, to_regproc($2) IS NOT NULL AS routine',
-    [log, captureFunction(name).slice(0, -2)],
+interface Present {
+  readonly log: boolean;
+  readonly function: boolean;
+}
+
+async function whatIsThere(client: PoolClient, name: string): Promise<Present> {
+  const { rows } = await client.query<Present>(
+    'SELECT to_regclass($1) IS NOT NULL AS log, to_regproc($2) IS NOT NULL AS function',
+    [logTable(name), captureFunction(name).slice(0, -2)],
   );
-  const routine = there.rows[0]?.routine === true;
-  if (there.rows[0]?.log !== true) return { rows: null, unpublished: 0, function: routine };
+  return rows[0] ?? { log: false, function: false };
+}
+
+async function countLogged(
+  client: PoolClient,
+  name: string,
+  published: string | null,
+  there: Present,
+): Promise<LoggedRows> {
+  if (!there.log) return { rows: null, unpublished: 0, function: there.function };
   const counted = await client.query<{ rows: string; unpublished: string }>(
     `SELECT count(*) AS rows,
             count(*) FILTER (WHERE $1::pg_snapshot IS NULL OR NOT pg_visible_in_snapshot(xid, $1::pg_snapshot)) AS unpublished
-     FROM ${log}`,
+     FROM ${logTable(name)}`,
     [published],
   );
   const [row] = counted.rows;
-  return { rows: Number(row?.rows), unpublished: Number(row?.unpublished), function: routine };
+  return { rows: Number(row?.rows), unpublished: Number(row?.unpublished), function: there.function };
 }

@@ -144,7 +144,7 @@ function remedyFor(state: string, error: ServerError, where: PostgresWhere): str
       return 'Create the database, or correct postgres.url.';
     case '28000':
     case '28P01':
-      return `Let ${role} log in: check the user and the password of postgres.url, and pg_hba.conf.`;
+      return `Let ${role} log in: check the user and the password of postgres.url, postgres.tls, and pg_hba.conf.`;
     case '53100':
       return 'Free disk space on the Postgres server; the disk of the database or of its log is full.';
     case '25006':

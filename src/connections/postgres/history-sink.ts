@@ -2,7 +2,12 @@ import type { Pool, PoolClient } from 'pg';
 import type { Micros, Row } from '../../change/change.ts';
 import type { TableMapping } from '../../change/table.ts';
 import { FencedError } from '../../errors.ts';
-import type { AppliedBatch, HistoryBatch, HistorySink } from '../../ports/history-sink.ts';
+import {
+  HeldByLoadError,
+  type AppliedBatch,
+  type HistoryBatch,
+  type HistorySink,
+} from '../../ports/history-sink.ts';
 import type { Version } from '../../scd/history.ts';
 import { COPY_NULL, copyCells, copyLines } from './copy-text.ts';
 import type { PostgresWhere } from './errors.ts';
@@ -56,11 +61,14 @@ export function createHistorySink(options: HistorySinkOptions): HistorySink {
       ...MOVE_OFFSET,
       values: [group, topic, partition, expected, next, ...settings],
     });
-    if (moved.rowCount !== 1)
-      throw new FencedError({
-        code: 'OFFSET_MOVED',
-        message: `Partition ${partition} of ${topic} is not at offset ${expected} for group ${group}: another replica applies it.`,
-      });
+    if (moved.rowCount === 1) return;
+    const { rows } = await client.query<{ load: string | null }>(HELD_BY, [group, topic, partition]);
+    const load = rows[0]?.load ?? null;
+    if (load !== null) throw new HeldByLoadError(load, `Partition ${partition} of ${topic}`);
+    throw new FencedError({
+      code: 'OFFSET_MOVED',
+      message: `Partition ${partition} of ${topic} is not at offset ${expected} for group ${group}: another replica applies it.`,
+    });
   }
 
   async function write(writer: HistoryWriter, keys: readonly KeyChanges[]): Promise<AppliedBatch> {
@@ -119,10 +127,13 @@ export function createHistorySink(options: HistorySinkOptions): HistorySink {
 const MOVE_OFFSET = {
   name: 'deltaferry_move_offset',
   text: `UPDATE deltaferry.offsets SET next_offset = $5, updated_at = now()
-         WHERE group_id = $1 AND topic = $2 AND partition = $3 AND next_offset = $4
+         WHERE group_id = $1 AND topic = $2 AND partition = $3 AND next_offset = $4 AND held_by IS NULL
          RETURNING set_config('deltaferry.origin', $6, true), set_config('lock_timeout', $7, true),
                    set_config('plan_cache_mode', 'force_generic_plan', true)`,
 };
+
+const HELD_BY = `
+  SELECT held_by AS load FROM deltaferry.offsets WHERE group_id = $1 AND topic = $2 AND partition = $3`;
 
 const CLAIM = `
   INSERT INTO deltaferry.offsets (group_id, topic, partition, next_offset)

@@ -223,9 +223,13 @@ const merging = z.strictObject({
     count(1024, 256 * 1024 * 1024).default(32 * 1024 * 1024),
     'Most bytes of records waiting for the next MERGE.',
   ),
+  minAgeMs: noted(
+    milliseconds(0).default(200),
+    'How long a change waits for others where nothing else is left to read. More is fewer and larger commits, and a higher latency.',
+  ),
   maxAgeMs: noted(
     milliseconds(1).default(2000),
-    'How long a change waits for others at most. Less is a lower latency, and more and smaller commits.',
+    'How long it waits at most, also while a backlog is being read.',
   ),
   optimizeEveryMinutes: noted(
     count(0, 100_000).default(0),

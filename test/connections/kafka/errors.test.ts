@@ -80,6 +80,27 @@ describe('what kafkajs throws is told apart', () => {
       code: 'KAFKA_TLS',
     },
     {
+      name: 'a login where none is taken',
+      error: createErrorFromCode(34),
+      kind: 'operator',
+      code: 'KAFKA_AUTHENTICATION',
+      names: /Leave out kafka\.sasl/,
+    },
+    {
+      name: 'a full disk of a broker',
+      error: retried(createErrorFromCode(56)),
+      kind: 'transient',
+      code: 'KAFKA_STORAGE',
+      names: /disks of the brokers/,
+    },
+    {
+      name: 'closed without a word, as by a broker that wants a login',
+      error: made('KafkaJSConnectionClosedError', 'Closed connection', { host: 'h', port: 1 }),
+      kind: 'transient',
+      code: 'KAFKA_UNAVAILABLE',
+      names: /kafka\.sasl.*kafka\.tls/,
+    },
+    {
       name: 'connection refused',
       error: retried(
         made('KafkaJSConnectionError', 'Connection error: connect ECONNREFUSED', { code: 'ECONNREFUSED' }),

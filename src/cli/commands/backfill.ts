@@ -1,0 +1,122 @@
+import { UsageError } from '../../errors.ts';
+import type { BackfillMode, BackfillProgress } from '../../service/backfill.ts';
+import { oneOf } from '../choice.ts';
+import { printJson, type AddCommand, type Context } from '../context.ts';
+import { duration, count, loadProgressText, rows } from '../load-progress.ts';
+import { connecting, loadOptions, shared, type SharedOptions } from '../options.ts';
+import { createProgress } from '../progress.ts';
+import { tablesNamed } from '../tables.ts';
+
+interface Options extends SharedOptions {
+  readonly from: string;
+  readonly resume?: boolean;
+  readonly restart?: boolean;
+  readonly giveUp?: boolean;
+  readonly piece?: string;
+}
+
+const SOURCES = ['delta'] as const;
+
+/** `deltaferry backfill <table> [--resume | --restart | --give-up]` */
+export const backfillCommand: AddCommand = (program, context) => {
+  connecting(
+    shared(program.command('backfill'), [
+      'deltaferry backfill employees',
+      'deltaferry backfill employees --resume      after it was stopped or killed',
+      'deltaferry backfill employees --restart     from the newest version, whatever was begun before',
+    ]),
+  )
+    .summary('load a whole table')
+    .description(
+      'Loads an empty history table in Postgres from its Delta table, at one version of it. Live changes wait on their topic and go on afterwards without a gap. Can be stopped, or killed, and resumed.',
+    )
+    .argument('<table>', 'name of a table in the configuration')
+    .option('--from <source>', 'where the rows come from: delta', 'delta')
+    .option('--resume', 'go on with the load that is under way')
+    .option('--restart', 'give up the load that is under way, if there is one, and begin anew')
+    .option('--give-up', 'give up the load that is under way: the table stays empty, live changes go on')
+    .option('--piece <rows>', 'most rows that are read and acknowledged together (default: 50000)')
+    .action((table: string, options: Options) => backfill(table, options, context));
+};
+
+async function backfill(name: string, options: Options, context: Context): Promise<void> {
+  const mode = modeOf(options);
+  await oneOf('--from', options.from, SOURCES);
+  const rowsPerPiece = pieceOf(options.piece);
+  const [{ loadConfig }, { scrubber }] = await Promise.all([
+    import('../../service/config/load.ts'),
+    import('../../service/config/redact.ts'),
+  ]);
+  const config = await loadConfig(loadOptions(options, context));
+  context.conceal(scrubber(config));
+  const [table] = await tablesNamed(name, config.tables);
+  // The drivers are loaded once the configuration is known to be right.
+  const [{ backfillTable }, { createLogger }, { describeError }] = await Promise.all([
+    import('../../service/backfill.ts'),
+    import('../../service/logger.ts'),
+    import('../../errors.ts'),
+  ]);
+  const clean = scrubber(config);
+  const report = createProgress(options.json === true ? context.stderr : context.stdout);
+  const textOf = loadProgressText(name);
+  const began = performance.now();
+  let last: BackfillProgress | null = null;
+  try {
+    const result = await backfillTable({
+      config,
+      table: table!,
+      mode,
+      rowsPerPiece,
+      // What goes wrong is told in the report's own lines.
+      logger: createLogger({ ...config.log, level: isDebugging(config.log.level) ? config.log.level : 'error', clean }),
+      signal: context.interruptible(),
+      onProgress(progress) {
+        if (progress.stage !== 'loading' && progress.stage !== last?.stage && progress.stage !== 'done')
+          report.line(textOf(progress, performance.now()));
+        else report.progress(textOf(progress, performance.now()));
+        last = progress;
+      },
+      onTrouble: (error) => report.line(clean(`${name}: trying again after: ${describeError(error)}`)),
+    });
+    const seconds = (performance.now() - began) / 1000;
+    const version = (last as BackfillProgress | null)?.pinned?.version ?? null;
+    report.end();
+    if (options.json === true)
+      return printJson(context, { mode, ...result, version, seconds: Math.round(seconds * 1000) / 1000 });
+    if (mode === 'give-up') return report.line(`${name}: the load was given up; live changes go on`);
+    const aside = result.rejected === 0 ? '' : `; ${rows(result.rejected)} set aside as dead letters`;
+    report.line(
+      `${name}: ${rows(result.rows)} of version ${version} loaded in ${duration(seconds)} (${count(result.rows / seconds)}/s)${aside}`,
+    );
+  } finally {
+    report.end();
+  }
+}
+
+const isDebugging = (level: string): boolean => level === 'debug' || level === 'trace';
+
+function modeOf({ resume, restart, giveUp }: Options): BackfillMode {
+  const given = [
+    ...(resume === true ? (['resume'] as const) : []),
+    ...(restart === true ? (['restart'] as const) : []),
+    ...(giveUp === true ? (['give-up'] as const) : []),
+  ];
+  if (given.length > 1)
+    throw new UsageError({
+      code: 'USAGE',
+      message: `--${given.join(' and --')} exclude each other`,
+      remedy: 'Give one of them.',
+    });
+  return given[0] ?? 'new';
+}
+
+function pieceOf(text: string | undefined): number | undefined {
+  if (text === undefined) return undefined;
+  const rows = Number(text);
+  if (Number.isInteger(rows) && rows >= 100 && rows <= 1_000_000) return rows;
+  throw new UsageError({
+    code: 'USAGE',
+    message: '--piece must be a whole number from 100 to 1000000',
+    remedy: 'For instance --piece 50000.',
+  });
+}

@@ -1,0 +1,70 @@
+import type { BackfillProgress } from '../service/backfill.ts';
+
+/** The rates shown are those of the last few seconds. */
+const WINDOW_MS = 5_000;
+
+interface Sample {
+  readonly at: number;
+  readonly read: number;
+  readonly published: number;
+  readonly applied: number;
+}
+
+/** Makes a line of text of each state of a load. `now`: milliseconds that never go backwards. */
+export function loadProgressText(table: string): (progress: BackfillProgress, now: number) => string {
+  let samples: Sample[] = [];
+  return (progress, now) => {
+    const { stage, pinned, read, published, applied } = progress;
+    const head = `${table}: `;
+    switch (stage) {
+      case 'pinning':
+        return `${head}choosing the version to load`;
+      case 'exporting':
+        return `${head}exporting ${rows(pinned?.rows ?? 0)} of version ${pinned?.version}`;
+      case 'handing over':
+        return `${head}moving ${rows(applied)} into the table`;
+      case 'done':
+        return `${head}${rows(applied)} loaded`;
+      case 'loading':
+        break;
+      default:
+        return stage satisfies never;
+    }
+    samples = [...samples.filter(({ at }) => now - at <= WINDOW_MS), { at: now, read, published, applied }];
+    const first = samples[0]!;
+    const perSecond = (now_: number, then: number): number =>
+      now === first.at ? 0 : ((now_ - then) / (now - first.at)) * 1000;
+    const total = pinned?.rows ?? 0;
+    const speed = perSecond(applied, first.applied);
+    const share = total === 0 ? 100 : Math.floor((applied / total) * 100);
+    return [
+      `${head}${count(applied)} of ${rows(total)} (${share}%)`,
+      `read ${rate(perSecond(read, first.read))}`,
+      `published ${rate(perSecond(published, first.published))}`,
+      `applied ${rate(speed)}`,
+      ...(speed > 0 ? [`${duration((total - applied) / speed)} left`] : []),
+    ].join(' · ');
+  };
+}
+
+export function rows(n: number): string {
+  return n === 1 ? '1 row' : `${count(n)} rows`;
+}
+
+export function count(n: number): string {
+  return Math.round(n).toLocaleString('en');
+}
+
+function rate(perSecond: number): string {
+  return `${count(perSecond)}/s`;
+}
+
+/** `4 s`, `2:05 min`, `1:00:09 h` */
+export function duration(seconds: number): string {
+  const whole = Math.max(0, Math.round(seconds));
+  const two = (n: number): string => String(n).padStart(2, '0');
+  if (whole < 60) return `${whole} s`;
+  const minutes = Math.floor(whole / 60);
+  if (minutes < 60) return `${minutes}:${two(whole % 60)} min`;
+  return `${Math.floor(minutes / 60)}:${two(minutes % 60)}:${two(whole % 60)} h`;
+}

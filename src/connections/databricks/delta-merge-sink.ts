@@ -1,0 +1,240 @@
+import { setTimeout as delay } from 'node:timers/promises';
+import type { TableMapping } from '../../change/table.ts';
+import { FencedError, OperatorError, TransientError } from '../../errors.ts';
+import type { LedgerState, MergeLedger, MergeTurn, OffsetMove } from '../../ports/merge-ledger.ts';
+import type { Merged, MergePart, MergeSink } from '../../ports/merge-sink.ts';
+import { quoteDatabricksQualified } from '../identifiers.ts';
+import type { Databricks } from './client.ts';
+import { createEpochFence, epochsTableOf } from './merge-epoch.ts';
+import { createMergeHistory } from './merge-history.ts';
+import { markText, plainName } from './merge-mark.ts';
+import { createMergeSource, type MergeSource } from './merge-source.ts';
+import { createMergeStatement, type Counts } from './merge-statement.ts';
+import { createStaging } from './staging.ts';
+
+export interface DeltaMergeSinkOptions {
+  /** Shared with others; `close` leaves it open. */
+  readonly client: Databricks;
+  /** Of this sink alone; closed with it. */
+  readonly ledger: MergeLedger;
+  /** The Delta table: `schema.table` or `catalog.schema.table`. */
+  readonly table: string;
+  readonly mapping: TableMapping;
+  /** Names this sink in the table's history; another sink of the same table must have another name. */
+  readonly sink: string;
+  /** Folder in a volume for large merges, such as `/Volumes/main/default/deltaferry`. */
+  readonly stagingVolume?: string | undefined;
+  /** Rows of at most so many bytes go with the statement; default 1 MB. */
+  readonly inlineBytes?: number | undefined;
+  /** Longest run of one MERGE; default 900,000. */
+  readonly mergeTimeoutMs?: number | undefined;
+  /** How often others' commits may make a merge begin again; default 5. */
+  readonly conflictRetries?: number | undefined;
+  /** Longest wait for the turn when claiming; default 120,000. */
+  readonly claimTimeoutMs?: number | undefined;
+  /** 0 to 1, for the waits after a conflict. */
+  readonly random?: (() => number) | undefined;
+}
+
+const DEFAULTS = {
+  inlineBytes: 1_000_000,
+  mergeTimeoutMs: 900_000,
+  conflictRetries: 5,
+  claimTimeoutMs: 120_000,
+};
+const CONFLICT_WAIT_MS = 100;
+
+/**
+ * Merges into one Delta table, exactly once. The ledger in Postgres has the offsets and at most one
+ * pending merge; every MERGE leaves its mark in the table's history and bears an epoch. Who finds a
+ * pending merge advances the epoch first, which ends whatever is still running, and only then looks
+ * whether it landed (docs/SPEC.md, "Into Delta").
+ */
+export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink {
+  const { client, ledger, table, mapping, sink } = options;
+  const fence = createEpochFence(client, table, sink);
+  const history = createMergeHistory(client, table, sink);
+  const staging =
+    options.stagingVolume === undefined
+      ? null
+      : createStaging(client, `${options.stagingVolume}/${plainName(sink)}`);
+  const source = createMergeSource({
+    mapping,
+    staging,
+    inlineBytes: options.inlineBytes ?? DEFAULTS.inlineBytes,
+  });
+  const statement = createMergeStatement({
+    client,
+    sink,
+    target: { mapping, table, epochs: epochsTableOf(table) },
+    timeoutMs: options.mergeTimeoutMs ?? DEFAULTS.mergeTimeoutMs,
+  });
+  const conflictRetries = options.conflictRetries ?? DEFAULTS.conflictRetries;
+  const random = options.random ?? Math.random;
+  /** Whether the ledger was compared with the table since this process began, or since an epoch surprised it. */
+  let compared = false;
+  let markSeen = false;
+
+  /** What others left, taken care of. Afterwards nothing is pending and the ledger knows every merge that landed. */
+  async function settled(turn: MergeTurn): Promise<LedgerState> {
+    const before = await turn.state();
+    if (compared && before.pending === null) return before;
+    if (before.pending === null) await agreeOnEpoch(turn, before);
+    else await closeEpoch(turn, before.epoch);
+    await turn.raise(await history.unknownTo(before));
+    if (before.pending !== null) await turn.forget(before.pending.mark);
+    const now = await turn.state();
+    // What is left over costs room and nothing else; the next process tries again.
+    await staging?.sweep(now.offsets).catch(() => {});
+    compared = true;
+    return now;
+  }
+
+  /** The two differ once the control schema was restored or reset, or the table of epochs made anew. */
+  async function agreeOnEpoch(turn: MergeTurn, { epoch }: LedgerState): Promise<void> {
+    const inDelta = await fence.read();
+    if (inDelta === epoch) return;
+    if (inDelta === null && epoch === 0n) await fence.set(epoch);
+    else await closeEpoch(turn, inDelta !== null && inDelta > epoch ? inDelta : epoch);
+  }
+
+  async function closeEpoch(turn: MergeTurn, epoch: bigint): Promise<void> {
+    await turn.advance(epoch + 1n);
+    await fence.close(epoch + 1n);
+  }
+
+  async function inTurn<T>(signal: AbortSignal, work: (turn: MergeTurn) => Promise<T>): Promise<T> {
+    const turn = await ledger.turn(signal);
+    try {
+      return await work(turn);
+    } finally {
+      await turn.release();
+    }
+  }
+
+  async function mergeInTurn(
+    turn: MergeTurn,
+    moves: readonly OffsetMove[],
+    rows: MergeSource,
+    signal: AbortSignal,
+  ): Promise<Merged> {
+    const { epoch } = await settled(turn);
+    signal.throwIfAborted();
+    const next = new Map(moves.map((move) => [move.partition, move.next]));
+    const mark = markText(sink, { epoch, offsets: next });
+    await turn.begin(epoch, mark, moves);
+    const stop = AbortSignal.any([signal, turn.lost]);
+    const { counts, conflicts } = await runDespiteConflicts(turn, { epoch, mark, rows, signal: stop });
+    await refuseFenced(counts, rows, epoch);
+    await turn.finish(mark, next);
+    if (!markSeen && counts.affected > 0) await checkMark(mark);
+    return {
+      inserted: counts.inserted,
+      updated: counts.updated,
+      deleted: counts.deleted,
+      conflicts,
+      sent: rows.file === null ? 'inline' : 'staged',
+    };
+  }
+
+  /** Whatever is thrown, the merge stays pending unless it certainly never happened. */
+  async function runDespiteConflicts(
+    turn: MergeTurn,
+    merge: { epoch: bigint; mark: string; rows: MergeSource; signal: AbortSignal },
+  ): Promise<{ counts: Counts; conflicts: number }> {
+    for (let conflicts = 0; ; conflicts++) {
+      try {
+        return { counts: await statement.run(merge), conflicts };
+      } catch (error) {
+        if (!statement.neverLanded(error)) throw error;
+        const isConflict = error instanceof TransientError && error.code === 'DELTA_CONFLICT';
+        if (!isConflict || conflicts === conflictRetries || merge.signal.aborted) {
+          await turn.forget(merge.mark).catch(() => {});
+          throw error;
+        }
+      }
+      const waitMs = CONFLICT_WAIT_MS * 2 ** conflicts * (0.5 + random());
+      await delay(waitMs, undefined, { signal: merge.signal }).catch(() => {});
+    }
+  }
+
+  /** Nothing changed although something should, or might: was it the epoch? It never goes back, so asking now will do. */
+  async function refuseFenced(counts: Counts, rows: MergeSource, epoch: bigint): Promise<void> {
+    if (counts.affected > 0 || (rows.upserts === 0 && (await fence.read()) === epoch)) return;
+    compared = false;
+    throw new FencedError({
+      code: 'EPOCH_MOVED',
+      message: `Epoch ${epoch} of ${sink} in ${table} is over: another process merges, or the control schema was restored.`,
+    });
+  }
+
+  async function checkMark(mark: string): Promise<void> {
+    markSeen = await history.shows(mark);
+    if (!markSeen)
+      throw new OperatorError({
+        code: 'MERGE_LEFT_NO_MARK',
+        message: `A MERGE into ${table} did not leave its condition in the table's history: after a lost answer nobody could tell whether it happened.`,
+        remedy: `Look at operationParameters in DESCRIBE HISTORY ${quoteDatabricksQualified(table)}: it must show the condition of each MERGE; use a warehouse that writes it.`,
+      });
+  }
+
+  return {
+    async claim(partitions, startAt) {
+      const starts = new Map(partitions.map((partition) => [partition, startAt(partition)]));
+      let state = await ledger.claim(starts);
+      if (!compared || state.pending !== null)
+        state = await inTurn(claimDeadline(options, table), (turn) => settled(turn));
+      return new Map(partitions.map((partition) => [partition, state.offsets.get(partition) ?? 0n]));
+    },
+
+    async merge(parts, signal) {
+      signal.throwIfAborted();
+      const moves = parts.map(({ partition, expected, next }) => ({ partition, expected, next }));
+      const changes = parts.flatMap((part: MergePart) => part.changes);
+      if (changes.length === 0) {
+        if (moves.length > 0) await ledger.move(moves);
+        return { inserted: 0, updated: 0, deleted: 0, conflicts: 0, sent: 'nothing' };
+      }
+      // Beside a merge of another replica, not within the turn.
+      const rows = await source.prepare(parts);
+      try {
+        return await inTurn(signal, (turn) => mergeInTurn(turn, moves, rows, signal));
+      } finally {
+        source.discard(rows);
+      }
+    },
+
+    async optimize(signal) {
+      const turn = await ledger.turnIfFree();
+      if (turn === null) return;
+      try {
+        if ((await turn.state()).pending !== null) return;
+        await client.query({
+          sql: `OPTIMIZE ${quoteDatabricksQualified(table)}`,
+          doing: 'putting small files together',
+          table,
+          timeoutMs: options.mergeTimeoutMs ?? DEFAULTS.mergeTimeoutMs,
+          signal: signal === undefined ? turn.lost : AbortSignal.any([signal, turn.lost]),
+        });
+      } finally {
+        await turn.release();
+      }
+    },
+
+    async close() {
+      await source.close();
+      await ledger.close();
+    },
+  };
+}
+
+function claimDeadline(options: DeltaMergeSinkOptions, table: string): AbortSignal {
+  const ms = options.claimTimeoutMs ?? DEFAULTS.claimTimeoutMs;
+  const deadline = new AbortController();
+  const reason = new TransientError({
+    code: 'MERGE_BUSY',
+    message: `Another replica has been merging into ${table} for ${ms / 1000} s.`,
+  });
+  setTimeout(() => deadline.abort(reason), ms).unref();
+  return deadline.signal;
+}

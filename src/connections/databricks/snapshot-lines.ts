@@ -1,0 +1,37 @@
+import type { Value } from '../../change/change.ts';
+import type { TableMapping } from '../../change/table.ts';
+import { parserFor } from '../../change/types.ts';
+import { PoisonError } from '../../errors.ts';
+import type { SnapshotRow } from '../../ports/load.ts';
+
+type Cells = readonly (string | null)[];
+
+/** Reads what the statements of snapshot-sql.ts give: JSON arrays, one per line. */
+export function snapshotReader(mapping: TableMapping): {
+  /** A whole file; each line has its end. */
+  readonly file: (text: string) => SnapshotRow[];
+  readonly lines: (lines: readonly string[]) => SnapshotRow[];
+} {
+  const parsers = mapping.columns.map(({ type, name }) => parserFor(type, name));
+
+  function read(cells: Cells): SnapshotRow {
+    try {
+      const row: Value[] = [];
+      for (let index = 0; index < parsers.length; index++) {
+        const text = cells[index] ?? null;
+        row.push(text === null ? null : parsers[index]!(text));
+      }
+      return { kind: 'row', row };
+    } catch (error) {
+      if (!(error instanceof PoisonError)) throw error;
+      return { kind: 'invalid', code: error.code, message: error.message, payload: JSON.stringify(cells) };
+    }
+  }
+
+  // One call of the parser for all lines: a third of the time of a call per line. No text holds a line's end.
+  const parse = (joined: string): readonly Cells[] => JSON.parse(`[${joined}]`) as readonly Cells[];
+  return {
+    file: (text) => parse(text.trimEnd().replaceAll('\n', ',')).map(read),
+    lines: (lines) => parse(lines.join(',')).map(read),
+  };
+}

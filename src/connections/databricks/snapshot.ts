@@ -1,0 +1,212 @@
+import { randomUUID } from 'node:crypto';
+import { mkdtemp, readFile, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { Micros } from '../../change/change.ts';
+import type { TableMapping } from '../../change/table.ts';
+import { BugError, OperatorError } from '../../errors.ts';
+import type { PinnedVersion, SnapshotRow, SnapshotSource } from '../../ports/load.ts';
+import { quoteDatabricksQualified } from '../identifiers.ts';
+import { textOf, type Databricks } from './client.ts';
+import { bucketSql, countSql, exportSql } from './snapshot-sql.ts';
+import { snapshotReader } from './snapshot-lines.ts';
+
+export interface SnapshotOptions {
+  /** Shared with others. */
+  readonly client: Databricks;
+  /** `schema.table` or `catalog.schema.table`. */
+  readonly table: string;
+  readonly mapping: TableMapping;
+  /** `/Volumes/…`: where the rows are exported to. Without it, and where the warehouse refuses, they come as results. */
+  readonly volume: string | undefined;
+  /** Most rows of a piece; default 50,000. */
+  readonly rowsPerPiece?: number | undefined;
+  /** The warehouse refused the export: the slower way is taken. */
+  readonly onRefused?: (error: OperatorError) => void;
+}
+
+const ROWS_PER_PIECE = 50_000;
+/** What a piece takes in memory, roughly: it is read whole. */
+const BYTES_PER_PIECE = 16 * 1024 * 1024;
+/** Text and objects of a row against its size in the table's files. */
+const GROWTH = 8;
+const EXPORT_MS = 6 * 60 * 60_000;
+/** Another answer to the same question: these have nothing to do with how the rows are fetched. */
+const LASTING = new Set(['DELTA_VERSIONS_GONE', 'DELTA_TABLE_MISSING', 'DELTA_COLUMN_MISSING']);
+const BUCKET = /^bucket (\d+) of (\d+)$/;
+
+/** Copies of one table's versions, fetched as files of a volume, or else as results, one bucket of keys at a time. */
+export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
+  const { client, table, mapping, volume } = options;
+  const quoted = quoteDatabricksQualified(table);
+  const about = (doing: string) => ({ doing, table, mapping: mapping.name });
+  const reader = snapshotReader(mapping);
+  const snapshotOf = ({ version }: PinnedVersion) => ({ mapping, table, version });
+  const folderOf = (load: string): string => `${volume}/backfill/${load}`;
+
+  async function pin(): Promise<PinnedVersion> {
+    const [detail] = await client.query({
+      ...about('describing the table'),
+      sql: `DESCRIBE DETAIL ${quoted}`,
+    });
+    const [newest] = await client.query({
+      ...about('looking for the newest version'),
+      sql: `DESCRIBE HISTORY ${quoted} LIMIT 1`,
+    });
+    const version = Number(newest?.['version']);
+    const stamp = newest?.['timestamp'];
+    if (!Number.isSafeInteger(version) || !(stamp instanceof Date))
+      throw new BugError({ code: 'DELTA_HISTORY', message: `The history of ${table} names no version.` });
+    const [count] = await client.query({
+      ...about('counting the rows'),
+      sql: countSql({ mapping, table, version }),
+    });
+    return {
+      tableId: textOf(detail?.['id']),
+      version,
+      ts: (await feedTime(version)) ?? stamp.getTime() * 1000,
+      rows: Number(count?.['rows']),
+    };
+  }
+
+  /** The time that the change feed gives the changes of this version; null where it has none of it. */
+  async function feedTime(version: number): Promise<Micros | null> {
+    try {
+      const [row] = await client.query({
+        ...about('asking for the time of the version'),
+        sql: 'SELECT unix_micros(_commit_timestamp) AS ts FROM table_changes(:table, :version, :version) LIMIT 1',
+        params: { table: quoted, version },
+      });
+      return row === undefined ? null : Number(row['ts']);
+    } catch (error) {
+      if (error instanceof OperatorError) return null;
+      throw error;
+    }
+  }
+
+  async function rowsPerPiece({ rows }: PinnedVersion): Promise<number> {
+    const most = options.rowsPerPiece ?? ROWS_PER_PIECE;
+    if (rows === 0) return most;
+    const [detail] = await client.query({
+      ...about('describing the table'),
+      sql: `DESCRIBE DETAIL ${quoted}`,
+    });
+    const bytes = (Number(detail?.['sizeInBytes'] ?? 0) / rows) * GROWTH;
+    return Math.max(100, Math.min(most, Math.floor(BYTES_PER_PIECE / Math.max(1, bytes))));
+  }
+
+  async function exported(
+    load: string,
+    pinned: PinnedVersion,
+    lines: number,
+    signal: AbortSignal,
+  ): Promise<string[]> {
+    // A folder of its own: the statement of a process that was killed may still be writing.
+    const folder = `${folderOf(load)}/${randomUUID()}`;
+    await client.query({
+      ...about(`exporting version ${pinned.version}`),
+      sql: exportSql(snapshotOf(pinned), folder, lines),
+      timeoutMs: EXPORT_MS,
+      signal,
+    });
+    const files = await client.query({ ...about('listing the exported files'), sql: `LIST '${folder}'` });
+    return files
+      .filter((file) => textOf(file['name']).startsWith('part-') && Number(file['size']) > 0)
+      .map((file) => textOf(file['path']))
+      .sort();
+  }
+
+  async function readFileOf(path: string, signal: AbortSignal): Promise<SnapshotRow[]> {
+    const folder = await mkdtemp(join(tmpdir(), 'deltaferry-load-'));
+    try {
+      const local = join(folder, 'piece');
+      await client.query({
+        ...about('fetching an exported file'),
+        sql: `GET '${path}' TO '${local}'`,
+        localFolder: folder,
+        signal,
+      });
+      return reader.file(await readFile(local, 'utf8'));
+    } finally {
+      await rm(folder, { recursive: true, force: true });
+    }
+  }
+
+  async function readBucket(
+    [bucket, buckets]: readonly [number, number],
+    pinned: PinnedVersion,
+    signal: AbortSignal,
+  ): Promise<SnapshotRow[]> {
+    const rows: SnapshotRow[] = [];
+    const lines = client.stream({
+      ...about(`reading version ${pinned.version}`),
+      sql: bucketSql(snapshotOf(pinned)),
+      params: { bucket, buckets },
+      signal,
+    });
+    for await (const page of lines) for (const row of reader.lines(page)) rows.push(row);
+    return rows;
+  }
+
+  async function list(path: string): Promise<readonly string[]> {
+    const files = await client.query({ ...about('listing exported files'), sql: `LIST '${path}'` });
+    return files.map((file) => textOf(file['path']));
+  }
+
+  return {
+    pin: () => explained(pin()),
+
+    pieces: (load, pinned, signal) =>
+      explained(
+        (async () => {
+          if (pinned.rows === 0) return [];
+          const most = await rowsPerPiece(pinned);
+          if (volume !== undefined)
+            try {
+              return await exported(load, pinned, most, signal);
+            } catch (error) {
+              if (!(error instanceof OperatorError) || LASTING.has(error.code)) throw error;
+              options.onRefused?.(error);
+            }
+          const buckets = Math.ceil(pinned.rows / most);
+          return Array.from({ length: buckets }, (_, bucket) => `bucket ${bucket} of ${buckets}`);
+        })(),
+      ),
+
+    read: (piece, pinned, signal) => {
+      const bucket = BUCKET.exec(piece);
+      return explained(
+        bucket === null
+          ? readFileOf(piece, signal)
+          : readBucket([Number(bucket[1]), Number(bucket[2])], pinned, signal),
+      );
+    },
+
+    async tidy(load) {
+      if (volume === undefined) return;
+      const attempts = await list(folderOf(load)).catch(() => []);
+      for (const attempt of attempts)
+        for (const file of await list(attempt.replace(/\/$/, '')))
+          await client.query({
+            ...about('removing exported files'),
+            sql: `REMOVE '${file}'`,
+            localFolder: tmpdir(),
+          });
+    },
+  };
+
+  /** What became of the version is told in the words of a load. */
+  async function explained<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if (!(error instanceof OperatorError) || error.code !== 'DELTA_VERSIONS_GONE') throw error;
+      throw new OperatorError({
+        code: 'LOAD_VERSION_GONE',
+        message: `The version of ${table} that the load of ${mapping.name} copies is gone from Delta (vacuumed or cleaned from its log): ${error.message}`,
+        remedy: `Begin anew with the newest version: \`deltaferry backfill ${mapping.name} --restart\`.`,
+        cause: error,
+      });
+    }
+  }
+}

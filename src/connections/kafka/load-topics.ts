@@ -1,0 +1,76 @@
+import { randomUUID } from 'node:crypto';
+import type { Kafka } from 'kafkajs';
+import { OperatorError } from '../../errors.ts';
+import type { LoadTopics } from '../../ports/load.ts';
+import { topicsAdmin } from './admin.ts';
+import { atMost, consumerWithCluster, partitionCount } from './cluster.ts';
+import { translateKafka } from './errors.ts';
+
+export interface LoadTopicsOptions {
+  readonly kafka: Kafka;
+  /** The load's topic, compacted. */
+  readonly topic: string;
+  readonly changesTopic: string;
+  readonly partitions: number;
+}
+
+const DISCONNECT_MS = 3000;
+
+export function createLoadTopics({ kafka, topic, changesTopic, partitions }: LoadTopicsOptions): LoadTopics {
+  return {
+    async prepare() {
+      const topics = topicsAdmin(kafka);
+      try {
+        const config = { 'cleanup.policy': 'compact' };
+        if (!(await topics.describe([topic])).has(topic))
+          await topics.create([{ topic, partitions, config }]);
+        const found = (await topics.describe([topic])).get(topic);
+        if (found === undefined) return;
+        if (found.partitions !== partitions)
+          throw new OperatorError({
+            code: 'TOPIC_PARTITIONS',
+            message: `Topic ${topic} has ${found.partitions} partitions, topic ${changesTopic} ${partitions}: a key would not have the same partition in both.`,
+            remedy: `Delete topic ${topic}, which the load then creates anew, or create it with ${partitions} partitions.`,
+          });
+        const policy = found.config['cleanup.policy'];
+        if (policy !== undefined && policy !== 'compact')
+          throw new OperatorError({
+            code: 'LOAD_TOPIC_POLICY',
+            message: `Topic ${topic} has cleanup.policy ${policy}: rows of a load would expire.`,
+            remedy: `Run kafka-configs --alter --topic ${topic} --add-config cleanup.policy=compact.`,
+          });
+      } finally {
+        await topics.close();
+      }
+    },
+    ends: () => offsets(kafka, topic, { fromBeginning: false }),
+    changesLow: () => offsets(kafka, changesTopic, { fromBeginning: true }),
+  };
+}
+
+/**
+ * Where each partition begins or ends, counting what is not decided yet: a broker answers a commit before the
+ * records can be read.
+ */
+async function offsets(
+  kafka: Kafka,
+  topic: string,
+  { fromBeginning }: { readonly fromBeginning: boolean },
+): Promise<readonly bigint[]> {
+  const { consumer, cluster } = consumerWithCluster(kafka, {
+    groupId: `deltaferry-no-group-${randomUUID()}`,
+    readUncommitted: true,
+  });
+  try {
+    await cluster.connect();
+    const count = await partitionCount(cluster, topic);
+    const partitions = Array.from({ length: count }, (_, partition) => ({ partition }));
+    const [answer] = await cluster.fetchTopicsOffset([{ topic, partitions, fromBeginning }]);
+    const found = new Map(answer?.partitions.map(({ partition, offset }) => [partition, BigInt(offset)]));
+    return partitions.map(({ partition }) => found.get(partition) ?? 0n);
+  } catch (error) {
+    throw translateKafka(error, { doing: 'asking where the topic begins and ends', topic });
+  } finally {
+    await atMost(DISCONNECT_MS, consumer.disconnect());
+  }
+}

@@ -1,0 +1,227 @@
+import type { Pool, PoolClient } from 'pg';
+import { FencedError, OperatorError } from '../../errors.ts';
+import { isUnderWay, phasesBefore, type LoadEvent, type LoadPhase } from '../../flow/load-state.ts';
+import type { Load, Loads, PinnedVersion } from '../../ports/load.ts';
+import { quoteQualified } from '../identifiers.ts';
+import type { PostgresWhere } from './errors.ts';
+import { instantOf, instantSql, instantText } from './instants.ts';
+import { createLoadTable, dropLoadTable } from './load-table-ddl.ts';
+import { inTransaction } from './transaction.ts';
+
+export interface LoadsOptions {
+  readonly pool: Pool;
+  /** The table's name in the configuration. */
+  readonly name: string;
+  /** `schema.table` that is filled, and the columns of its rows. */
+  readonly target: string;
+  readonly columns: readonly string[];
+  /** The load's topic. */
+  readonly topic: string;
+  /** The live consumers that wait: their group and topic. */
+  readonly consumers: { readonly group: string; readonly topic: string };
+}
+
+const LOCK_TIMEOUT = '60s';
+
+/** The loads of one table in the control schema (sql/0003_loads.sql). */
+export function createLoads(options: LoadsOptions): Loads {
+  const { pool, name, target, topic, consumers } = options;
+  const where = (doing: string): PostgresWhere => ({ doing, table: 'deltaferry.loads' });
+
+  async function update(id: string, sql: string, values: readonly unknown[]): Promise<void> {
+    await inTransaction(pool, where('noting the progress of the load'), (client) =>
+      moved(client, id, sql, values),
+    );
+  }
+
+  async function moved(
+    client: PoolClient,
+    id: string,
+    sql: string,
+    values: readonly unknown[],
+  ): Promise<void> {
+    const answer = await client.query(sql, [id, ...values]);
+    if (answer.rowCount !== 1) throw notUnderWay(id);
+  }
+
+  return {
+    async newest() {
+      return await inTransaction(pool, where('looking for loads'), async (client) => {
+        const found = await client.query<LoadRow>(
+          `${SELECT} WHERE name = $1 ORDER BY started_at DESC LIMIT 1`,
+          [name],
+        );
+        return found.rows[0] === undefined ? null : loadOf(found.rows[0]);
+      });
+    },
+
+    async begin({ id, startOffsets, changesLow }) {
+      return await inTransaction(pool, where('beginning the load'), async (client) => {
+        await client.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
+        await client.query(INSERT, [id, name, target, topic, startOffsets.map(String)]);
+        await client.query(HOLD_NEW, [consumers.group, consumers.topic, changesLow.map(String)]);
+        // Waits for the batches in hand: what they applied is seen by the statements below.
+        await client.query(HOLD, [consumers.group, consumers.topic, id]);
+        await checkEmpty(client, target);
+        await createLoadTable(client, { id, target, columns: options.columns });
+        const begun = await client.query<LoadRow>(`${SELECT} WHERE id = $1`, [id]);
+        return loadOf(begun.rows[0]!);
+      });
+    },
+
+    pinned: (id, { tableId, version, ts, rows }) =>
+      update(id, PIN, [tableId, version, instantText(ts), rows]),
+
+    async pieces(id) {
+      return await inTransaction(pool, where('reading the parts of the load'), async (client) => {
+        const found = await client.query<{ piece: string }>(PIECES, [id]);
+        return found.rows.map(({ piece }) => piece);
+      });
+    },
+
+    notePieces: (id, pieces) =>
+      inTransaction(pool, where('noting the parts of the load'), async (client) => {
+        await moved(client, id, TOUCH, []);
+        await client.query(NOTE_PIECES, [id, pieces]);
+      }),
+
+    acknowledge: (id, { parts, rows, rejected }) =>
+      inTransaction(pool, where('acknowledging parts of the load'), async (client) => {
+        await moved(client, id, ACKNOWLEDGE, [rows, rejected]);
+        await client.query(ACKNOWLEDGE_PARTS, [id, parts]);
+      }),
+
+    noteApplied: (id, rows) => update(id, APPLIED, [rows]),
+    published: (id, endOffsets) => update(id, phased('published', PUBLISHED), [endOffsets.map(String)]),
+    noteError: (id, text) => update(id, NOTE_ERROR, [text]),
+
+    giveUp: (id) =>
+      inTransaction(pool, where('giving up the load'), async (client) => {
+        await client.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
+        await moved(client, id, phased('given-up', GIVE_UP), []);
+        await client.query(RELEASE, [id]);
+        await dropLoadTable(client, id);
+      }),
+  };
+}
+
+/** `column` = the phases from which the event may come. */
+export function phased(event: LoadEvent, sql: string): string {
+  const phases = phasesBefore(event).map((phase) => `'${phase}'`);
+  return `${sql} AND phase IN (${phases.join(', ')})`;
+}
+
+export async function checkEmpty(client: PoolClient, target: string): Promise<void> {
+  const { rows } = await client.query<{ found: boolean }>(
+    `SELECT EXISTS (SELECT FROM ${quoteQualified(target)}) AS found`,
+  );
+  if (rows[0]?.found !== true) return;
+  throw new OperatorError({
+    code: 'LOAD_TARGET_NOT_EMPTY',
+    message: `Table ${target} holds rows: a load fills an empty table only.`,
+    remedy: `Empty it (TRUNCATE ${target}) or name another table, then load again.`,
+  });
+}
+
+export const RELEASE = 'UPDATE deltaferry.offsets SET held_by = NULL WHERE held_by = $1';
+
+export function notUnderWay(id: string): FencedError {
+  return new FencedError({
+    code: 'LOAD_ENDED',
+    message: `The load ${id} is no longer under way: it was finished or given up meanwhile.`,
+  });
+}
+
+interface LoadRow {
+  readonly id: string;
+  readonly name: string;
+  readonly target: string;
+  readonly topic: string;
+  readonly phase: LoadPhase;
+  readonly tableId: string | null;
+  readonly version: string | null;
+  readonly ts: string | null;
+  readonly totalRows: string | null;
+  readonly startOffsets: readonly string[] | null;
+  readonly endOffsets: readonly string[] | null;
+  readonly publishedRows: string;
+  readonly rejectedRows: string;
+  readonly appliedRows: string;
+  readonly startedAt: string;
+  readonly error: string | null;
+}
+
+const SELECT = `
+  SELECT id, name, target, topic, phase, delta_table_id AS "tableId", version,
+         ${instantSql('event_time')} AS ts, total_rows AS "totalRows",
+         start_offsets::text[] AS "startOffsets", end_offsets::text[] AS "endOffsets",
+         published_rows AS "publishedRows", rejected_rows AS "rejectedRows", applied_rows AS "appliedRows",
+         to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "startedAt", error
+  FROM deltaferry.loads`;
+
+function loadOf(row: LoadRow): Load {
+  const { tableId, version, ts, totalRows } = row;
+  const pinned: PinnedVersion | null =
+    tableId === null || version === null || ts === null || totalRows === null
+      ? null
+      : { tableId, version: Number(version), ts: instantOf(ts), rows: Number(totalRows) };
+  return {
+    id: row.id,
+    name: row.name,
+    target: row.target,
+    topic: row.topic,
+    phase: row.phase,
+    pinned,
+    startOffsets: row.startOffsets?.map(BigInt) ?? null,
+    endOffsets: row.endOffsets?.map(BigInt) ?? null,
+    publishedRows: Number(row.publishedRows),
+    rejectedRows: Number(row.rejectedRows),
+    appliedRows: Number(row.appliedRows),
+    startedAt: row.startedAt,
+    error: row.error,
+  };
+}
+
+const UNDER_WAY = (['snapshot', 'handover', 'live', 'failed'] as const)
+  .filter(isUnderWay)
+  .map((phase) => `'${phase}'`)
+  .join(', ');
+
+const INSERT = `
+  INSERT INTO deltaferry.loads (id, name, target, topic, phase, start_offsets)
+  VALUES ($1, $2, $3, $4, 'snapshot', $5::bigint[])`;
+
+const HOLD_NEW = `
+  INSERT INTO deltaferry.offsets (group_id, topic, partition, next_offset)
+  SELECT $1, $2, n - 1, low FROM unnest($3::bigint[]) WITH ORDINALITY AS given(low, n)
+  ON CONFLICT DO NOTHING`;
+
+const HOLD = 'UPDATE deltaferry.offsets SET held_by = $3 WHERE group_id = $1 AND topic = $2';
+
+const PIN = `
+  UPDATE deltaferry.loads SET delta_table_id = $2, version = $3, event_time = $4, total_rows = $5
+  WHERE id = $1 AND phase = 'snapshot' AND version IS NULL`;
+
+const TOUCH = `UPDATE deltaferry.loads SET error = NULL WHERE id = $1 AND phase = 'snapshot'`;
+
+const PIECES = 'SELECT piece FROM deltaferry.load_parts WHERE load = $1 ORDER BY part';
+
+const NOTE_PIECES = `
+  INSERT INTO deltaferry.load_parts (load, part, piece)
+  SELECT $1, n - 1, piece FROM unnest($2::text[]) WITH ORDINALITY AS given(piece, n)`;
+
+const ACKNOWLEDGE = `
+  UPDATE deltaferry.loads SET published_rows = $2, rejected_rows = $3
+  WHERE id = $1 AND phase IN (${UNDER_WAY})`;
+
+const ACKNOWLEDGE_PARTS = `
+  UPDATE deltaferry.load_parts SET published_at = clock_timestamp()
+  WHERE load = $1 AND part < $2 AND published_at IS NULL`;
+
+const APPLIED = `UPDATE deltaferry.loads SET applied_rows = $2 WHERE id = $1 AND phase IN (${UNDER_WAY})`;
+
+const PUBLISHED = `UPDATE deltaferry.loads SET phase = 'handover', end_offsets = $2::bigint[] WHERE id = $1`;
+
+const NOTE_ERROR = `UPDATE deltaferry.loads SET error = $2 WHERE id = $1 AND phase IN (${UNDER_WAY})`;
+
+const GIVE_UP = `UPDATE deltaferry.loads SET phase = 'failed', finished_at = now() WHERE id = $1`;

@@ -1,0 +1,145 @@
+import type { Change } from '../change/change.ts';
+import { keyOf } from '../change/key.ts';
+import type { TableMapping } from '../change/table.ts';
+import { reactionTo } from '../error-policy.ts';
+import { PoisonError } from '../errors.ts';
+import { persist } from '../flow/persist.ts';
+import type { ChangeLog, Position, RejectedChange } from '../ports/change-log.ts';
+import type { PinnedVersion, PublishedSoFar, SnapshotRow, SnapshotSource } from '../ports/load.ts';
+import { createPublisher } from './publisher.ts';
+
+export interface LoadPublisherOptions {
+  readonly load: string;
+  readonly pinned: PinnedVersion;
+  readonly pieces: readonly string[];
+  readonly mapping: TableMapping;
+  /** Origin id of the rows. */
+  readonly origin: string;
+  readonly source: Pick<SnapshotSource, 'read'>;
+  readonly log: ChangeLog;
+  /** Waits until there is room for more. */
+  readonly room: (published: PublishedSoFar, signal: AbortSignal) => Promise<void>;
+  /** So much is on the topic. */
+  readonly onPublished: (published: PublishedSoFar) => void;
+  readonly onRead: (rows: number) => void;
+  readonly onRetry?: ((error: unknown) => void) | undefined;
+  readonly random?: (() => number) | undefined;
+}
+
+interface Batch extends PublishedSoFar {
+  readonly changes: readonly Change[];
+  readonly rejectedChanges: readonly RejectedChange[];
+}
+
+/**
+ * Publishes the pieces of a load in order, each in one transaction with the place behind it: whoever goes on
+ * finds there what is published, and a row is on the topic once. The next piece is read meanwhile.
+ */
+export async function publishLoad(
+  options: LoadPublisherOptions,
+  signal: AbortSignal,
+): Promise<PublishedSoFar> {
+  const { load, pieces, source, pinned, log } = options;
+  const changesOf = batchOf(options);
+
+  async function attempt(alive: () => void): Promise<PublishedSoFar> {
+    let done = publishedBefore(await log.open(), load);
+    options.onPublished(done);
+    const publisher = createPublisher<Batch>(
+      ({ changes, rejectedChanges, parts, rows, rejected }) =>
+        log.publish({ changes, rejected: rejectedChanges, position: { load, parts, rows, rejected } }),
+      ({ parts, rows, rejected }) => {
+        alive();
+        options.onPublished({ parts, rows, rejected });
+      },
+    );
+    try {
+      let ahead = readAhead(done.parts);
+      for (let part = done.parts; part < pieces.length; part++) {
+        const rows = await ahead;
+        ahead = readAhead(part + 1);
+        options.onRead(rows.length);
+        const { changes, rejectedChanges } = changesOf(rows);
+        done = {
+          parts: part + 1,
+          rows: done.rows + changes.length,
+          rejected: done.rejected + rejectedChanges.length,
+        };
+        await options.room(done, signal);
+        signal.throwIfAborted();
+        await publisher.send({ changes, rejectedChanges, ...done });
+      }
+    } finally {
+      await publisher.settled();
+    }
+    publisher.check();
+    return done;
+  }
+
+  function readAhead(part: number): Promise<readonly SnapshotRow[]> {
+    const piece = pieces[part];
+    const reading = piece === undefined ? Promise.resolve([]) : source.read(piece, pinned, signal);
+    // Awaited in its turn; until then a failure must not count as unhandled.
+    reading.catch(() => {});
+    return reading;
+  }
+
+  return await persist(
+    attempt,
+    {
+      mayPass: (error) => reactionTo(error) === 'retry',
+      onRetry: options.onRetry,
+      random: options.random ?? Math.random,
+    },
+    signal,
+  );
+}
+
+const NOTHING: PublishedSoFar = { parts: 0, rows: 0, rejected: 0 };
+
+function publishedBefore(position: Position | null, load: string): PublishedSoFar {
+  if (position === null || position['load'] !== load) return NOTHING;
+  const { parts, rows, rejected } = position;
+  return { parts: Number(parts), rows: Number(rows), rejected: Number(rejected) };
+}
+
+function batchOf({ mapping, pinned, origin, load }: LoadPublisherOptions) {
+  const key = keyOf(mapping);
+  const reject = (code: string, message: string, payload: string): RejectedChange => ({
+    key: '',
+    table: mapping.name,
+    code,
+    message,
+    position: pinned.version,
+    ts: pinned.ts,
+    payload,
+  });
+  return (rows: readonly SnapshotRow[]) => {
+    const changes: Change[] = [];
+    const rejectedChanges: RejectedChange[] = [];
+    for (const each of rows) {
+      if (each.kind === 'invalid') {
+        rejectedChanges.push(reject(each.code, each.message, each.payload));
+        continue;
+      }
+      try {
+        changes.push({
+          op: 'snapshot',
+          key: key(each.row),
+          before: null,
+          after: each.row,
+          origin,
+          table: mapping.name,
+          position: pinned.version,
+          ts: pinned.ts,
+          tx: null,
+          load,
+        });
+      } catch (error) {
+        if (!(error instanceof PoisonError)) throw error;
+        rejectedChanges.push(reject(error.code, error.message, JSON.stringify(each.row.map(String))));
+      }
+    }
+    return { changes, rejectedChanges };
+  };
+}

@@ -1,0 +1,72 @@
+// The process that load-process.ts starts: it gets one order, loads, reports and ends.
+import { openKafka } from '../connections/kafka/client.ts';
+import { createLoadRecords } from '../connections/kafka/load-records.ts';
+import { createLoadTableSink } from '../connections/postgres/load-table.ts';
+import { createLoads } from '../connections/postgres/loads.ts';
+import { openPool } from '../connections/postgres/pool.ts';
+import { createSchemaRegistry } from '../connections/registry/schemas.ts';
+import { loadRows } from '../consumers/load-rows.ts';
+import { subjectOf } from '../setup/request.ts';
+import { mappingOf } from './config/table-schema.ts';
+import { kafkaOptions, postgresOptions, registryOptions } from './connect.ts';
+import { loadsOptions } from './loads-options.ts';
+import { sentError, type LoadOrder, type LoadReport } from './load-process.ts';
+
+/** Connections that write at once. */
+const CONCURRENTLY = 3;
+const REPORT_MS = 100;
+
+const stop = new AbortController();
+process.once('SIGTERM', () => stop.abort(new Error('stopped')));
+// Ctrl-C reaches the whole group; whoever gave the order decides what becomes of it.
+process.on('SIGINT', () => {});
+// Whoever gave the order is gone: nobody would hear of the end.
+process.once('disconnect', () => stop.abort(new Error('the backfill is gone')));
+process.once('message', (message) => void carryOut(message as LoadOrder));
+
+async function carryOut({ config, table: name, load }: LoadOrder): Promise<void> {
+  const table = config.tables.find((each) => each.name === name)!;
+  const mapping = mappingOf(table);
+  const kafka = openKafka(kafkaOptions(config));
+  const registry = createSchemaRegistry(registryOptions(config));
+  const pool = openPool({
+    ...postgresOptions(config),
+    applicationName: `deltaferry backfill-loader/${name}`,
+    maxConnections: CONCURRENTLY + 1,
+  });
+  const loads = createLoads({ pool, ...loadsOptions(config, table) });
+  let reported = 0;
+  let rows = 0;
+  const report = (what: LoadReport): void => void process.send?.(what);
+  try {
+    await loadRows(
+      {
+        load,
+        mapping,
+        table: createLoadTableSink(pool, load, mapping),
+        records: createLoadRecords({ kafka, topic: load.topic }),
+        schemas: { schemaById: (id) => registry.schemaById(id, subjectOf(table.topic)) },
+        ends: async () => (await loads.newest())?.endOffsets ?? null,
+        concurrently: CONCURRENTLY,
+        onApplied(applied) {
+          rows = applied;
+          if (performance.now() - reported < REPORT_MS) return;
+          reported = performance.now();
+          report({ kind: 'applied', rows });
+        },
+        onRetry: (error) => report({ kind: 'retrying', error: sentError(error) }),
+      },
+      stop.signal,
+    );
+    report({ kind: 'applied', rows });
+    report({ kind: 'done' });
+  } catch (error) {
+    if (!stop.signal.aborted) report({ kind: 'failed', error: sentError(error) });
+    process.exitCode = 1;
+  } finally {
+    await pool.end().catch(() => {});
+    // Flushes what was reported, then lets the process end.
+    if (process.connected) process.disconnect();
+    setTimeout(() => process.exit(), 2000).unref();
+  }
+}

@@ -1,0 +1,161 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import fc from 'fast-check';
+import { createDeltaMerge } from '../../src/consumers/delta-merge.ts';
+import { plans, play } from './merge-world.ts';
+import { mutated, type Mutant } from './mutants.ts';
+
+test('whatever fails, is repeated, edited or changes hands: each change is merged exactly once and in order', async () => {
+  const tally = { runs: 0, fenced: 0, lostAnswers: 0, halved: 0, waited: 0, overwritten: 0 };
+  await fc.assert(
+    fc.asyncProperty(plans, async (plan) => {
+      const happened = await play(plan, createDeltaMerge);
+      tally.runs += 1;
+      tally.fenced += Math.min(1, happened.fenced);
+      tally.lostAnswers += Math.min(1, happened.lostAnswers);
+      tally.halved += Math.min(1, happened.halved);
+      tally.waited += Math.min(1, happened.waited);
+      tally.overwritten += Math.min(1, happened.overwritten);
+    }),
+    { numRuns: 2500 },
+  );
+  // The test is only worth something if such things happened.
+  for (const [what, times] of Object.entries(tally))
+    assert.ok(times > tally.runs / 20, `${what}: ${JSON.stringify(tally)}`);
+});
+
+const MUTANTS: readonly (Mutant & { readonly by: RegExp })[] = [
+  {
+    name: 'tells tools of offsets that are not merged',
+    file: 'consumers/delta-merge.ts',
+    find: 'return position === null || !held ? position : stored;',
+    put: 'return position;',
+    by: /runs ahead/,
+  },
+  {
+    name: 'merges what it holds of a partition that was taken away',
+    file: 'consumers/merge-hand.ts',
+    find: 'return this.#parts.filter(({ own, next }) => !own.gone && own.stored < next);',
+    put: 'return this.#parts.filter(({ own, next }) => own.stored < next);',
+    by: /./,
+  },
+  {
+    name: 'keeps what it holds of a partition that somebody else has moved',
+    file: 'consumers/delta-merge.ts',
+    find: `for (const partition of partitions) letGo(partition);
+        stream.reread(partitions);`,
+    put: 'stream.reread(partitions);',
+    by: /./,
+  },
+  {
+    name: 'does not read a fenced partition anew',
+    file: 'consumers/delta-merge.ts',
+    find: 'stream.reread(partitions);',
+    put: '',
+    by: /no progress/,
+  },
+  {
+    name: 'does not ask the sink after a failure, and takes the merge for failed',
+    file: 'consumers/merge-hand.ts',
+    find: 'if (this.#unsure) await this.#askSink();',
+    put: '',
+    by: /./,
+  },
+  {
+    name: 'takes its own word for where the sink is: a lost answer is merged again',
+    file: 'consumers/merge-hand.ts',
+    find: 'if (this.#unsure) await this.#askSink();',
+    put: `if (this.#unsure) {
+      const at = await this.#options.sink.claim(this.partitions, () => 0n);
+      for (const { own } of this.#open()) own.stored = at.get(own.partition) ?? 0n;
+      this.#unsure = false;
+    }`,
+    by: /./,
+  },
+  {
+    name: 'counts a merge twice that landed though its answer was lost',
+    file: 'consumers/merge-hand.ts',
+    find: 'doubt.landed(null);',
+    put: 'doubt.landed(null), doubt.landed(null);',
+    by: /counted twice/,
+  },
+  {
+    name: 'merges the first change of a key',
+    file: 'consumers/merge-hand.ts',
+    find: 'changes.map((change) => [change.key, change])',
+    put: 'changes.toReversed().map((change) => [change.key, change])',
+    by: /deep-equal/,
+  },
+  {
+    name: 'moves the offset though the letter was not acknowledged',
+    file: 'consumers/partition-letters.ts',
+    find: 'await this.#options.deadLetters.send(unsent);',
+    put: 'await this.#options.deadLetters.send(unsent).catch(() => {});',
+    by: /not acknowledged|in silence/,
+  },
+  {
+    name: 'sets a whole merge aside for one bad record',
+    file: 'consumers/merge-hand.ts',
+    find: 'if (cell?.item?.kind',
+    put: `cells.splice(0, index, ...cells.slice(0, index).map(({ part }) => ({ part, item: null })));
+        if (cell?.item?.kind`,
+    by: /./,
+  },
+  {
+    name: 'loses the superseded change where the superseding one is refused',
+    file: 'consumers/merge-hand.ts',
+    find: 'const left = part.items.filter(({ record }) => record.offset >= part.own.stored);',
+    put: `const left = [...new Map(part.items.map((item) => [String(item.record.key), item])).values()]
+        .sort((a, b) => Number(a.record.offset - b.record.offset))
+        .filter(({ record }) => record.offset >= part.own.stored);`,
+    by: /./,
+  },
+  {
+    name: 'begins the next part where the last read began',
+    file: 'flow/merge-buffer.ts',
+    find: 'track.expected = next;',
+    put: '',
+    by: /./,
+  },
+  {
+    name: 'does not pass over its own changes',
+    file: 'consumers/merge-intake.ts',
+    find: 'buffer.pass(partition, own, next, clock());',
+    put: 'buffer.pass(partition, 0, next, clock());',
+    by: /no progress/,
+  },
+  {
+    name: 'holds more than it may',
+    file: 'flow/merge-buffer.ts',
+    find: 'this.#records >= records ||',
+    put: 'this.#records > records ||',
+    by: /too large/,
+  },
+  {
+    name: 'lets a batch wait for ever whose partition was taken away',
+    file: 'consumers/delta-merge.ts',
+    find: `    room.ring();
+    news.ring();
+  }`,
+    put: '  }',
+    by: /does not end/,
+  },
+];
+
+describe('the property is worth something: a consumer that', () => {
+  for (const { by, ...mutant } of MUTANTS)
+    test(`${mutant.name} is caught`, async () => {
+      await mutated(mutant, async (create) => {
+        await assert.rejects(
+          fc.assert(
+            fc.asyncProperty(plans, async (plan) => void (await play(plan, create))),
+            { numRuns: 1500, endOnFailure: true },
+          ),
+          (error: Error) => {
+            assert.match(String(error.cause ?? error.message), by);
+            return true;
+          },
+        );
+      });
+    });
+});

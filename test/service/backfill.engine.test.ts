@@ -1,0 +1,289 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { startBackfill, textOf } from '../support/backfill-run.ts';
+import { endsWell } from '../support/ends-well.ts';
+import { caughtUp } from '../support/history-check.ts';
+import { committedKeys } from '../support/load-records.ts';
+import { openRecords, type FoundVersion } from '../support/records.ts';
+import { openSite, type Site } from '../support/site.ts';
+import { undoing } from '../support/undoing.ts';
+import { until } from '../support/until.ts';
+import { startWorker, type Worker } from '../support/worker.ts';
+
+const ROWS = 20_000;
+
+async function fill(site: Site, rows: number): Promise<void> {
+  await site.warehouse.query({
+    doing: 'filling the table',
+    sql: `INSERT INTO ${site.deltaTable} SELECT id, concat('Employee ', id), CAST(id % 1000 AS DECIMAL(12,2)) FROM range(${rows})`,
+  });
+}
+
+async function change(site: Site, sql: string): Promise<void> {
+  await site.warehouse.query({ doing: 'changing rows', sql: sql.replaceAll('TABLE', site.deltaTable) });
+}
+
+async function history(site: Site): Promise<Map<number, FoundVersion[]>> {
+  const records = await openRecords(site);
+  try {
+    return Map.groupBy(await records.history(), ({ id }) => id);
+  } finally {
+    await records.close();
+  }
+}
+
+interface LoadFacts {
+  readonly id: string;
+  readonly phase: string;
+  readonly published: number;
+  readonly error: string | null;
+}
+
+async function newestLoad(site: Site): Promise<LoadFacts | undefined> {
+  const { rows } = await site.pool.query<LoadFacts>(
+    'SELECT id, phase, published_rows::int AS published, error FROM deltaferry.loads ORDER BY started_at DESC LIMIT 1',
+  );
+  return rows[0];
+}
+
+async function heldOffsets(site: Site): Promise<number> {
+  const { rows } = await site.pool.query<{ n: number }>(
+    'SELECT count(*)::int AS n FROM deltaferry.offsets WHERE held_by IS NOT NULL',
+  );
+  return rows[0]!.n;
+}
+
+async function loadTables(site: Site): Promise<number> {
+  const { rows } = await site.pool.query<{ n: number }>(
+    `SELECT count(*)::int AS n FROM pg_class WHERE relname LIKE 'load\\_2%' AND relkind = 'r'`,
+  );
+  return rows[0]!.n;
+}
+
+describe('a load into an empty history', () => {
+  const later = undoing();
+  let site: Site;
+
+  before(async () => {
+    site = later(await openSite({ prefix: 'backfill' }), (made) => made.drop());
+    await fill(site, ROWS);
+  });
+
+  it('loads every row once, as the Delta table holds it', { timeout: 180_000 }, async () => {
+    const run = later(startBackfill([site.name, '--config', site.configFile, '--piece', '3000', '--json']), (made) =>
+      made.kill(),
+    );
+    assert.equal(await run.ended(), 0, textOf(run));
+    const result = JSON.parse(run.printed.join('\n')) as Record<string, unknown>;
+    assert.equal(result['rows'], ROWS);
+    assert.equal(result['rejected'], 0);
+    assert.equal(result['version'], 1);
+
+    const found = await history(site);
+    assert.equal(found.size, ROWS);
+    const [first] = found.get(0)!;
+    for (const [id, versions] of found)
+      assert.deepEqual(versions, [
+        { id, name: `Employee ${id}`, salary: `${id % 1000}.00`, active: true, from: first!.from, to: null },
+      ]);
+    assert.equal((await committedKeys(site, `${site.name}_backfill`)).length, ROWS, 'records on the topic');
+    assert.equal((await newestLoad(site))?.phase, 'live');
+    assert.equal(await heldOffsets(site), 0);
+    assert.equal(await loadTables(site), 0);
+    const staged = await site.warehouse.query({
+      doing: 'looking for what is left',
+      sql: `LIST '${site.config.databricks.stagingVolume}/backfill/${String(result['load'])}'`,
+    });
+    for (const folder of staged)
+      assert.deepEqual(
+        await site.warehouse.query({
+          doing: 'looking for what is left',
+          sql: `LIST '${String(folder['path']).replace(/\/$/, '')}'`,
+        }),
+        [],
+      );
+  });
+
+  it('is refused where the table holds rows, and changes nothing', { timeout: 60_000 }, async () => {
+    const run = later(startBackfill([site.name, '--config', site.configFile]), (made) => made.kill());
+    assert.equal(await run.ended(), 1);
+    assert.match(textOf(run), /public\.employees holds rows/);
+    assert.match(textOf(run), /LOAD_TARGET_NOT_EMPTY/);
+    assert.equal(await heldOffsets(site), 0);
+    assert.equal((await newestLoad(site))?.phase, 'live');
+  });
+
+  it('names the nearest table where there is none of that name', { timeout: 60_000 }, async () => {
+    const run = later(startBackfill([`${site.name}x`, '--config', site.configFile]), (made) => made.kill());
+    assert.equal(await run.ended(), 2);
+    assert.match(textOf(run), new RegExp(`did you mean ${site.name}`, 'i'));
+  });
+
+  it('has nothing to resume once it is done', { timeout: 60_000 }, async () => {
+    const run = later(startBackfill([site.name, '--config', site.configFile, '--resume']), (made) => made.kill());
+    assert.equal(await run.ended(), 1);
+    assert.match(textOf(run), /LOAD_NONE/);
+  });
+});
+
+describe('a load while the table is changed', () => {
+  const later = undoing();
+  let site: Site;
+  let worker: Worker;
+
+  before(async () => {
+    site = later(await openSite({ prefix: 'backfill_live' }), (made) => made.drop());
+    await fill(site, ROWS);
+  });
+
+  after(async () => {
+    if (worker?.alive()) await worker.kill();
+  });
+
+  it('keeps every change that is made meanwhile, of rows loaded already or not', { timeout: 240_000 }, async () => {
+    const run = later(startBackfill([site.name, '--config', site.configFile, '--piece', '1000']), (made) =>
+      made.kill(),
+    );
+    await until('the version is chosen', async () => {
+      if (!run.alive()) throw new Error(textOf(run));
+      const { rows } = await site.pool.query('SELECT FROM deltaferry.loads WHERE version IS NOT NULL');
+      return rows.length === 1;
+    });
+    worker = startWorker(['--config', site.configFile]);
+    // The first and the last rows, by the order in which they are read.
+    await change(site, `UPDATE TABLE SET salary = -1 WHERE emp_id < 10 OR emp_id >= ${ROWS - 10}`);
+    await change(site, `DELETE FROM TABLE WHERE emp_id IN (5, 6, 100, ${ROWS - 5}, ${ROWS - 100})`);
+    await change(site, `INSERT INTO TABLE VALUES (${ROWS}, 'new', 1), (5, 'again', 2), (-1, 'below', 3)`);
+    await until(
+      'a consumer waits for the load, or the load is done',
+      async () =>
+        worker.lines.some((line) => line['state'] === 'waiting for a load') ||
+        (await newestLoad(site))?.phase === 'live',
+    );
+    assert.equal(await run.ended(), 0, textOf(run));
+    await until('the last change is applied', async () => (await history(site)).has(-1), { everyMs: 300 });
+    await caughtUp(site, 60_000);
+    await endsWell(worker);
+
+    const found = await history(site);
+    const start = found.get(1000)![0]!.from;
+    const shape = (id: number): readonly (readonly [string, boolean, boolean])[] =>
+      (found.get(id) ?? []).map(({ name, salary, from, active }) => [`${name} ${salary}`, from === start, active]);
+    for (const id of [0, 9, ROWS - 10, ROWS - 1])
+      assert.deepEqual(shape(id), [
+        [`Employee ${id} ${id % 1000}.00`, true, false],
+        [`Employee ${id} -1.00`, false, true],
+      ]);
+    for (const id of [6, ROWS - 5])
+      assert.deepEqual(shape(id), [
+        [`Employee ${id} ${id % 1000}.00`, true, false],
+        [`Employee ${id} -1.00`, false, false],
+      ]);
+    for (const id of [100, ROWS - 100])
+      assert.deepEqual(shape(id), [[`Employee ${id} ${id % 1000}.00`, true, false]]);
+    assert.deepEqual(shape(5), [
+      ['Employee 5 5.00', true, false],
+      ['Employee 5 -1.00', false, false],
+      ['again 2.00', false, true],
+    ]);
+    assert.deepEqual(shape(ROWS), [['new 1.00', false, true]]);
+    assert.deepEqual(shape(-1), [['below 3.00', false, true]]);
+    const current = [...found.values()].flat().filter(({ active }) => active);
+    assert.equal(current.length, ROWS - 5 + 3);
+    for (const versions of found.values())
+      versions.forEach(({ to }, at) => assert.equal(to, versions[at + 1]?.from ?? to, 'a gap in a history'));
+
+    assert.ok(
+      worker.lines.some((line) => line['state'] === 'waiting for a load'),
+      'no consumer ever waited: nothing was tested',
+    );
+    assert.deepEqual(
+      worker.lines.filter(({ level }) => level >= 40).map(({ msg }) => msg),
+      [],
+      'waiting is no failure',
+    );
+  });
+});
+
+describe('what a load refuses', () => {
+  const later = undoing();
+  let site: Site;
+
+  before(async () => {
+    site = later(await openSite({ prefix: 'backfill_refusals' }), (made) => made.drop());
+    await fill(site, 5000);
+  });
+
+  it('a second load of the table at once, naming the first; and one that was killed', { timeout: 180_000 }, async () => {
+    const args = [site.name, '--config', site.configFile, '--piece', '100'];
+    const first = later(startBackfill(args), (made) => made.kill());
+    await until('the first load publishes', () => first.lines.some(({ msg }) => msg === 'publish ends'));
+    const second = later(startBackfill([...args, '--resume']), (made) => made.kill());
+    const code = await second.ended();
+    const stillAtWork = first.alive();
+    await first.kill();
+    const { id } = (await newestLoad(site))!;
+    assert.ok(stillAtWork, 'the first load was done too soon: nothing was tested');
+    assert.equal(code, 1);
+    assert.match(textOf(second), /LOAD_RUNNING/);
+    assert.ok(textOf(second).includes(id), textOf(second));
+
+    const third = later(startBackfill(args), (made) => made.kill());
+    assert.equal(await third.ended(), 1);
+    assert.match(textOf(third), /LOAD_UNFINISHED/);
+    assert.ok(textOf(third).includes(id), textOf(third));
+    assert.match(textOf(third), /--resume/);
+  });
+
+  it('giving it up lets the consumers go on', { timeout: 60_000 }, async () => {
+    assert.ok((await heldOffsets(site)) > 0);
+    const run = later(startBackfill([site.name, '--config', site.configFile, '--give-up']), (made) => made.kill());
+    assert.equal(await run.ended(), 0, textOf(run));
+    assert.equal(await heldOffsets(site), 0);
+    assert.equal((await newestLoad(site))?.phase, 'failed');
+    assert.equal(await loadTables(site), 0);
+  });
+
+  it('rows of one key twice, naming the key', { timeout: 180_000 }, async () => {
+    await change(site, `INSERT INTO TABLE VALUES (17, 'another', 1)`);
+    const run = later(startBackfill([site.name, '--config', site.configFile]), (made) => made.kill());
+    assert.equal(await run.ended(), 1);
+    assert.match(textOf(run), /LOAD_DUPLICATE_KEYS/);
+    assert.match(textOf(run), /several rows of one key, for instance of 17\./);
+    assert.match((await newestLoad(site))?.error ?? '', /several rows of one key/);
+    await change(site, `DELETE FROM TABLE WHERE name = 'another'`);
+  });
+
+  it('a version that was vacuumed before it was read, until it begins anew', { timeout: 180_000 }, async () => {
+    // A load that has chosen its version, and was killed before it read any of it.
+    const args = [site.name, '--config', site.configFile];
+    const begun = later(startBackfill([...args, '--restart']), (made) => made.kill());
+    await until(
+      'the version is chosen',
+      async () => {
+        const { rows } = await site.pool.query(
+          `SELECT FROM deltaferry.loads WHERE version IS NOT NULL AND phase = 'snapshot'`,
+        );
+        return rows.length === 1;
+      },
+      { everyMs: 1 },
+    );
+    await begun.kill();
+    await site.pool.query('DELETE FROM deltaferry.load_parts');
+    await change(site, 'UPDATE TABLE SET salary = salary + 1');
+    await change(site, 'ALTER TABLE TABLE SET TBLPROPERTIES (delta.deletedFileRetentionDuration = "interval 0 hours")'.replace('ALTER TABLE TABLE', `ALTER TABLE ${site.deltaTable}`));
+    await change(site, 'SET spark.databricks.delta.retentionDurationCheck.enabled = false');
+    await change(site, `VACUUM ${site.deltaTable} RETAIN 0 HOURS`);
+
+    const resumed = later(startBackfill([...args, '--resume']), (made) => made.kill());
+    assert.equal(await resumed.ended(), 1);
+    assert.match(textOf(resumed), /LOAD_VERSION_GONE/);
+    assert.match(textOf(resumed), /--restart/);
+
+    const anew = later(startBackfill([...args, '--restart']), (made) => made.kill());
+    assert.equal(await anew.ended(), 0, textOf(anew));
+    const found = await history(site);
+    assert.equal(found.size, 5000);
+    assert.equal(found.get(17)![0]!.salary, '18.00');
+  });
+});
