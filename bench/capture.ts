@@ -45,7 +45,10 @@ try {
 
 /** An UPDATE of 200,000 rows of a million, all over the table and all in one place, each in a table just filled. */
 async function bulk(client: pg.Client): Promise<Figure[]> {
-  const conditions = { 'every fifth row': 'emp_id % 5 = 0', 'rows side by side': `emp_id <= ${BULK_ROWS / 5}` };
+  const conditions = {
+    'every fifth row': 'emp_id % 5 = 0',
+    'rows side by side': `emp_id <= ${BULK_ROWS / 5}`,
+  };
   const figures: Figure[] = [];
   for (const [which, condition] of Object.entries(conditions)) {
     const runs = { without: [] as Run[], captured: [] as Run[] };
@@ -141,7 +144,16 @@ async function dropTable(client: pg.Client, name: string): Promise<void> {
 
 /** What the figures depend on. */
 async function printSettings(): Promise<void> {
-  const names = ['server_version', 'fsync', 'synchronous_commit', 'wal_level', 'full_page_writes', 'shared_buffers', 'work_mem', 'max_wal_size'];
+  const names = [
+    'server_version',
+    'fsync',
+    'synchronous_commit',
+    'wal_level',
+    'full_page_writes',
+    'shared_buffers',
+    'work_mem',
+    'max_wal_size',
+  ];
   const { rows } = await client.query<{ setting: string }>(
     `SELECT name || ' ' || current_setting(name) AS setting FROM pg_settings WHERE name = ANY ($1) ORDER BY name`,
     [names],

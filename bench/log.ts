@@ -9,7 +9,7 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import type { Change } from '../src/change/change.ts';
-import { BEGIN_READ, SET_WINDOW, windowSql } from '../src/connections/postgres/log-sql.ts';
+import { BEGIN_WINDOW, READER_SETTINGS, SET_WINDOW, windowSql } from '../src/connections/postgres/log-sql.ts';
 import {
   openCaptureDatabase,
   type CaptureDatabase,
@@ -102,10 +102,10 @@ async function snapshot(table: CapturedTable): Promise<string> {
 
 /** The same window with the same query, its bytes thrown away. */
 async function rawRead(table: CapturedTable, from: string, to: string): Promise<number> {
-  const client = new pg.Client({ connectionString: table.url });
+  const client = new pg.Client({ connectionString: table.url, options: READER_SETTINGS });
   await client.connect();
   const begun = performance.now();
-  await client.query(BEGIN_READ);
+  await client.query(BEGIN_WINDOW);
   await client.query(SET_WINDOW, [from, to, '0']);
   for await (const chunk of client.query(copyTo(windowSql(table.log)))) void chunk;
   await client.query('COMMIT');

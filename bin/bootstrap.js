@@ -2,7 +2,7 @@
 import { existsSync, realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { dependenciesReady, installDependencies } from './dependencies.js';
+import { dependenciesReady, installDependencies, linkPostgresLibraries } from './dependencies.js';
 import { buildEngines, engineFolder, enginesHome, missingEngines } from './engines.js';
 import { withLock } from './lock.js';
 import { MissingRequirement, checkJava, checkMaven, checkNode, node24 } from './requirements.js';
@@ -29,6 +29,7 @@ export async function prepare({ need, engines }) {
     });
   }
   if (need === 'engines') {
+    if (installedAsPackage) linkPostgresLibraries(root);
     checkJava();
     if (missingEngines(root, engines).length > 0) {
       checkMaven();

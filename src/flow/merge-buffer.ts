@@ -1,10 +1,9 @@
 import { BugError } from '../errors.ts';
 
-/** What is held of one partition, in partition order, and the offsets that it spans. */
+/** What is held of one partition, in partition order. */
 export interface HeldPart<T> {
   readonly partition: number;
-  /** Where the sink is once everything that was taken before has been merged. */
-  readonly expected: bigint;
+  /** Where the sink is to be once it is merged. It begins where the part taken before it ended. */
   readonly next: bigint;
   readonly items: readonly T[];
   /** Records in between that are nothing for the sink. */
@@ -22,9 +21,7 @@ export interface MergeBufferOptions {
 }
 
 interface Track<T> {
-  /** Where the next part begins. */
-  expected: bigint;
-  /** The offset to accept from: beyond `expected` by what is held, and by control records. */
+  /** The offset to accept from. */
   position: bigint;
   items: T[];
   passed: number;
@@ -66,7 +63,7 @@ export class MergeBuffer<T> {
   /** Nothing is held of the partition from here on but what is added; what was held of it is dropped. */
   start(partition: number, offset: bigint): void {
     this.drop([partition]);
-    this.#tracks.set(partition, { expected: offset, position: offset, items: [], passed: 0 });
+    this.#tracks.set(partition, { position: offset, items: [], passed: 0 });
   }
 
   /** The offset to accept from; null where the partition was not started. */
@@ -107,10 +104,9 @@ export class MergeBuffer<T> {
   take(): HeldPart<T>[] {
     const parts: HeldPart<T>[] = [];
     for (const [partition, track] of this.#tracks) {
-      const { expected, position: next, items, passed } = track;
+      const { position: next, items, passed } = track;
       if (items.length === 0 && passed === 0) continue;
-      parts.push({ partition, expected, next, items, passed });
-      track.expected = next;
+      parts.push({ partition, next, items, passed });
       track.items = [];
       track.passed = 0;
     }

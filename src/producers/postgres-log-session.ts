@@ -26,18 +26,14 @@ export async function followLog(deps: LogSessionDeps, signal: AbortSignal): Prom
   // Waited for even when the feed has to end: a log that opened after its close would stay open.
   const stored = await log.open();
   const start = stored === null ? LOG_START : parseLogPosition(stored, deps.table);
-  // Partitions of the log are dropped by what is durable, never by what is in memory.
-  let durable = start;
   const publisher = createPublisher<LogBatch>(
     (batch) => log.publish({ ...batch, position: storedLogPosition(batch.position) }),
-    ({ changes, rejected, position }) => {
-      durable = position;
+    ({ changes, rejected }) =>
       deps.onPublished?.({
         changes: changes.length,
         rejected: rejected.length,
         ts: changes.at(-1)?.ts ?? null,
-      });
-    },
+      }),
   );
   const windows = createWindows(deps, publisher, start);
   let waitMs = options.pollMinMs;
@@ -51,8 +47,9 @@ export async function followLog(deps: LogSessionDeps, signal: AbortSignal): Prom
       deps.onAlive();
       const kept = clock.now() - keptAt;
       if (kept >= options.upkeepMs * (found === 'much' ? BEHIND_FACTOR : 1)) {
-        await windows.settle();
-        deps.onPolled?.(await orAborted(source.upkeep(durable.acknowledged), signal));
+        // Partitions are dropped by what is durable, never by what is in memory.
+        const durable = await windows.settle();
+        deps.onPolled?.(await orAborted(source.upkeep(durable), signal));
         keptAt = clock.now();
       }
       waitMs = found === 'nothing' ? Math.min(options.pollMaxMs, Math.max(1, waitMs) * 2) : options.pollMinMs;
@@ -71,8 +68,8 @@ interface Windows {
   acknowledged(): Snapshot;
   /** Publishes everything that the snapshot sees and was not published, and waits until it is durable. `much`: it took several transactions. */
   publish(snapshot: Snapshot, signal: AbortSignal): Promise<'nothing' | 'some' | 'much'>;
-  /** Makes durable where it stands. */
-  settle(): Promise<void>;
+  /** Makes durable where it stands; what is acknowledged then. */
+  settle(): Promise<Snapshot>;
 }
 
 function createWindows(
@@ -147,6 +144,7 @@ function createWindows(
       if (!written) await send(position);
       await publisher.settled();
       publisher.check();
+      return position.acknowledged;
     },
   };
 }

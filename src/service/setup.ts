@@ -63,8 +63,8 @@ export async function uninstallTables(
     };
     return await uninstall(
       config.tables
-        // Also where a table was captured once and is not any more.
-        .filter((table) => isCaptured(table) || nameProblem(table.name) === null)
+        // Also where a table was captured once and is not any more, but not where it never can have been.
+        .filter(({ name }) => nameProblem(name) === null)
         .map(({ name, postgres }) => ({ name, table: postgres.table })),
       ports,
       options,

@@ -81,8 +81,8 @@ function removalLines({ table, gone, sql }: Removal, outcome: UninstallResult['o
   const what = gone.log === null ? 'triggers and function' : `triggers, function and log ${gone.log}`;
   const lost =
     gone.unpublished === 0
-      ? 'every change in it was published'
-      : `of these, ${rowsText(gone.unpublished)} not published: Delta never sees that`;
+      ? 'all of it was published'
+      : `not published, and lost to Delta: ${rowsText(gone.unpublished)}`;
   const rows = gone.log === null ? '' : `, with ${rowsText(gone.rows)}; ${lost}`;
   const statements = outcome === 'planned' ? sql.map((statement) => `            ${statement};`) : [];
   return [`remove    capture of ${table}: ${what}${rows}`, ...statements];

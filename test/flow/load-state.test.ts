@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { isUnderWay, nextLoadPhase, phasesBefore, type LoadEvent, type LoadPhase } from '../../src/flow/load-state.ts';
+import {
+  isUnderWay,
+  nextLoadPhase,
+  phasesBefore,
+  type LoadEvent,
+  type LoadPhase,
+} from '../../src/flow/load-state.ts';
 
 /** Every phase and event, by hand; null: it cannot happen. */
 const EXPECTED: { readonly [P in LoadPhase]: { readonly [E in LoadEvent]: LoadPhase | null } } = {
@@ -28,7 +34,9 @@ describe('the phases of a load', () => {
     assert.deepEqual(under, ['snapshot', 'handover']);
     for (const phase of under)
       assert.ok(
-        (['published', 'handed-over', 'given-up'] as const).some((event) => nextLoadPhase(phase, event) !== null),
+        (['published', 'handed-over', 'given-up'] as const).some(
+          (event) => nextLoadPhase(phase, event) !== null,
+        ),
         `${phase} cannot be left`,
       );
   });

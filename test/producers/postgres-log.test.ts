@@ -120,29 +120,30 @@ describe('log poller: what is published', () => {
   });
 
   it('no window begins before the one ahead of it is durable', async () => {
-    insertMany(2);
-    let release: (() => void) | undefined;
     const inner = topic.log();
+    const held: (() => void)[] = [];
+    let hold = false;
     const slow: ChangeLog = {
       ...inner,
       publish: async (batch) => {
-        await new Promise<void>((resolve) => {
-          release = resolve;
-        });
+        if (hold) await new Promise<void>((resolve) => held.push(resolve));
         await inner.publish(batch);
       },
     };
-    start({}, { log: slow });
-    await until(() => release !== undefined, 'it publishes');
+    const run = start({}, { log: slow });
+    await until(() => run.facts.length > 0, 'the partitions were looked after, which waits as well');
+    hold = true;
+    insertMany(2);
+    await until(() => held.length > 0, 'it publishes');
+    const windows = log.windows.length;
     log.write([9, employee(9)]);
     for (let turn = 0; turn < 50; turn++) await tick();
-    assert.equal(log.windows.length, 1);
-    const first = release!;
-    release = undefined;
-    first();
-    await until(() => release !== undefined, 'it publishes the next');
-    assert.equal(log.windows.length, 2);
-    (release as unknown as () => void)();
+    assert.equal(log.windows.length, windows);
+    held.shift()?.();
+    await until(() => held.length > 0, 'it publishes the next');
+    assert.equal(log.windows.length, windows + 1);
+    hold = false;
+    held.shift()?.();
     await published(3);
   });
 

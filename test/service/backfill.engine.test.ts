@@ -20,7 +20,7 @@ async function fill(site: Site, rows: number): Promise<void> {
 }
 
 async function change(site: Site, sql: string): Promise<void> {
-  await site.warehouse.query({ doing: 'changing rows', sql: sql.replaceAll('TABLE', site.deltaTable) });
+  await site.warehouse.query({ doing: 'changing rows', sql: sql.replaceAll('$T', site.deltaTable) });
 }
 
 async function history(site: Site): Promise<Map<number, FoundVersion[]>> {
@@ -35,13 +35,14 @@ async function history(site: Site): Promise<Map<number, FoundVersion[]>> {
 interface LoadFacts {
   readonly id: string;
   readonly phase: string;
-  readonly published: number;
+  readonly version: string | null;
+  readonly applied: number;
   readonly error: string | null;
 }
 
 async function newestLoad(site: Site): Promise<LoadFacts | undefined> {
   const { rows } = await site.pool.query<LoadFacts>(
-    'SELECT id, phase, published_rows::int AS published, error FROM deltaferry.loads ORDER BY started_at DESC LIMIT 1',
+    'SELECT id, phase, version, applied_rows::int AS applied, error FROM deltaferry.loads ORDER BY started_at DESC LIMIT 1',
   );
   return rows[0];
 }
@@ -60,6 +61,19 @@ async function loadTables(site: Site): Promise<number> {
   return rows[0]!.n;
 }
 
+/** Holds a lock of the test's own, which a load comes to wait for; resolves to what lets go of it. */
+async function holding(site: Site, lock: string): Promise<() => Promise<void>> {
+  const client = await site.pool.connect();
+  await client.query(`BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE ${lock}`);
+  let held = true;
+  return async () => {
+    if (!held) return;
+    held = false;
+    await client.query('COMMIT');
+    client.release();
+  };
+}
+
 describe('a load into an empty history', () => {
   const later = undoing();
   let site: Site;
@@ -70,8 +84,9 @@ describe('a load into an empty history', () => {
   });
 
   it('loads every row once, as the Delta table holds it', { timeout: 180_000 }, async () => {
-    const run = later(startBackfill([site.name, '--config', site.configFile, '--piece', '3000', '--json']), (made) =>
-      made.kill(),
+    const run = later(
+      startBackfill([site.name, '--config', site.configFile, '--piece', '3000', '--json']),
+      (made) => made.kill(),
     );
     assert.equal(await run.ended(), 0, textOf(run));
     const result = JSON.parse(run.printed.join('\n')) as Record<string, unknown>;
@@ -120,7 +135,9 @@ describe('a load into an empty history', () => {
   });
 
   it('has nothing to resume once it is done', { timeout: 60_000 }, async () => {
-    const run = later(startBackfill([site.name, '--config', site.configFile, '--resume']), (made) => made.kill());
+    const run = later(startBackfill([site.name, '--config', site.configFile, '--resume']), (made) =>
+      made.kill(),
+    );
     assert.equal(await run.ended(), 1);
     assert.match(textOf(run), /LOAD_NONE/);
   });
@@ -140,69 +157,91 @@ describe('a load while the table is changed', () => {
     if (worker?.alive()) await worker.kill();
   });
 
-  it('keeps every change that is made meanwhile, of rows loaded already or not', { timeout: 240_000 }, async () => {
-    const run = later(startBackfill([site.name, '--config', site.configFile, '--piece', '1000']), (made) =>
-      made.kill(),
-    );
-    await until('the version is chosen', async () => {
-      if (!run.alive()) throw new Error(textOf(run));
-      const { rows } = await site.pool.query('SELECT FROM deltaferry.loads WHERE version IS NOT NULL');
-      return rows.length === 1;
-    });
-    worker = startWorker(['--config', site.configFile]);
-    // The first and the last rows, by the order in which they are read.
-    await change(site, `UPDATE TABLE SET salary = -1 WHERE emp_id < 10 OR emp_id >= ${ROWS - 10}`);
-    await change(site, `DELETE FROM TABLE WHERE emp_id IN (5, 6, 100, ${ROWS - 5}, ${ROWS - 100})`);
-    await change(site, `INSERT INTO TABLE VALUES (${ROWS}, 'new', 1), (5, 'again', 2), (-1, 'below', 3)`);
-    await until(
-      'a consumer waits for the load, or the load is done',
-      async () =>
-        worker.lines.some((line) => line['state'] === 'waiting for a load') ||
-        (await newestLoad(site))?.phase === 'live',
-    );
-    assert.equal(await run.ended(), 0, textOf(run));
-    await until('the last change is applied', async () => (await history(site)).has(-1), { everyMs: 300 });
-    await caughtUp(site, 60_000);
-    await endsWell(worker);
+  it(
+    'keeps every change that is made meanwhile, of rows loaded already or not',
+    { timeout: 240_000 },
+    async () => {
+      const unfinished = later(await holding(site, 'public.employees IN ROW EXCLUSIVE MODE'), (letGo) =>
+        letGo(),
+      );
+      const run = later(startBackfill([site.name, '--config', site.configFile, '--piece', '1000']), (made) =>
+        made.kill(),
+      );
+      const load = await until(
+        'the load to begin',
+        async () => {
+          if (!run.alive()) throw new Error(textOf(run));
+          return newestLoad(site);
+        },
+        { everyMs: 1 },
+      );
+      // From here on no row comes into the load's table.
+      const unloaded = later(
+        await holding(site, `deltaferry."load_${load.id}_progress" IN SHARE MODE`),
+        (letGo) => letGo(),
+      );
+      await until('the version is chosen', async () => (await newestLoad(site))?.version !== null);
+      worker = startWorker(['--config', site.configFile]);
+      await change(site, `UPDATE $T SET salary = -1 WHERE emp_id < 10 OR emp_id >= ${ROWS - 10}`);
+      await change(site, `DELETE FROM $T WHERE emp_id IN (5, 6, 100)`);
+      await unloaded();
+      await until('every row is beside the table', async () => (await newestLoad(site))?.applied === ROWS);
+      await change(site, `DELETE FROM $T WHERE emp_id IN (${ROWS - 5}, ${ROWS - 100})`);
+      await change(site, `INSERT INTO $T VALUES (${ROWS}, 'new', 1), (5, 'again', 2), (-1, 'below', 3)`);
+      await until('a consumer to wait for the load', () =>
+        worker.lines.some((line) => line['state'] === 'waiting for a load'),
+      );
+      assert.equal((await history(site)).size, 0, 'nobody sees a part of a load');
+      await unfinished();
+      assert.equal(await run.ended(), 0, textOf(run));
+      await until('the last change is applied', async () => (await history(site)).has(-1), { everyMs: 300 });
+      await caughtUp(site, 60_000);
+      await endsWell(worker);
 
-    const found = await history(site);
-    const start = found.get(1000)![0]!.from;
-    const shape = (id: number): readonly (readonly [string, boolean, boolean])[] =>
-      (found.get(id) ?? []).map(({ name, salary, from, active }) => [`${name} ${salary}`, from === start, active]);
-    for (const id of [0, 9, ROWS - 10, ROWS - 1])
-      assert.deepEqual(shape(id), [
-        [`Employee ${id} ${id % 1000}.00`, true, false],
-        [`Employee ${id} -1.00`, false, true],
+      const found = await history(site);
+      const start = found.get(1000)![0]!.from;
+      const shape = (id: number): readonly (readonly [string, boolean, boolean])[] =>
+        (found.get(id) ?? []).map(({ name, salary, from, active }) => [
+          `${name} ${salary}`,
+          from === start,
+          active,
+        ]);
+      for (const id of [0, 9, ROWS - 10, ROWS - 1])
+        assert.deepEqual(shape(id), [
+          [`Employee ${id} ${id % 1000}.00`, true, false],
+          [`Employee ${id} -1.00`, false, true],
+        ]);
+      for (const id of [6, ROWS - 5])
+        assert.deepEqual(shape(id), [
+          [`Employee ${id} ${id % 1000}.00`, true, false],
+          [`Employee ${id} -1.00`, false, false],
+        ]);
+      for (const id of [100, ROWS - 100])
+        assert.deepEqual(shape(id), [[`Employee ${id} ${id % 1000}.00`, true, false]]);
+      assert.deepEqual(shape(5), [
+        ['Employee 5 5.00', true, false],
+        ['Employee 5 -1.00', false, false],
+        ['again 2.00', false, true],
       ]);
-    for (const id of [6, ROWS - 5])
-      assert.deepEqual(shape(id), [
-        [`Employee ${id} ${id % 1000}.00`, true, false],
-        [`Employee ${id} -1.00`, false, false],
-      ]);
-    for (const id of [100, ROWS - 100])
-      assert.deepEqual(shape(id), [[`Employee ${id} ${id % 1000}.00`, true, false]]);
-    assert.deepEqual(shape(5), [
-      ['Employee 5 5.00', true, false],
-      ['Employee 5 -1.00', false, false],
-      ['again 2.00', false, true],
-    ]);
-    assert.deepEqual(shape(ROWS), [['new 1.00', false, true]]);
-    assert.deepEqual(shape(-1), [['below 3.00', false, true]]);
-    const current = [...found.values()].flat().filter(({ active }) => active);
-    assert.equal(current.length, ROWS - 5 + 3);
-    for (const versions of found.values())
-      versions.forEach(({ to }, at) => assert.equal(to, versions[at + 1]?.from ?? to, 'a gap in a history'));
+      assert.deepEqual(shape(ROWS), [['new 1.00', false, true]]);
+      assert.deepEqual(shape(-1), [['below 3.00', false, true]]);
+      const current = [...found.values()].flat().filter(({ active }) => active);
+      assert.equal(current.length, ROWS - 5 + 3);
+      for (const versions of found.values())
+        versions.forEach(({ id, to }, at) => {
+          const next = versions[at + 1]?.from;
+          // The one that was deleted, then inserted again.
+          if (id !== 5) assert.equal(to, next ?? to, `a gap in the history of ${id}`);
+          else assert.ok(next === undefined || to! <= next);
+        });
 
-    assert.ok(
-      worker.lines.some((line) => line['state'] === 'waiting for a load'),
-      'no consumer ever waited: nothing was tested',
-    );
-    assert.deepEqual(
-      worker.lines.filter(({ level }) => level >= 40).map(({ msg }) => msg),
-      [],
-      'waiting is no failure',
-    );
-  });
+      assert.deepEqual(
+        worker.lines.filter(({ level }) => level >= 40).map(({ msg }) => msg),
+        [],
+        'waiting is no failure',
+      );
+    },
+  );
 });
 
 describe('what a load refuses', () => {
@@ -211,33 +250,44 @@ describe('what a load refuses', () => {
 
   before(async () => {
     site = later(await openSite({ prefix: 'backfill_refusals' }), (made) => made.drop());
-    await fill(site, 5000);
+    await fill(site, ROWS);
   });
 
-  it('a second load of the table at once, naming the first; and one that was killed', { timeout: 180_000 }, async () => {
-    const args = [site.name, '--config', site.configFile, '--piece', '100'];
-    const first = later(startBackfill(args), (made) => made.kill());
-    await until('the first load publishes', () => first.lines.some(({ msg }) => msg === 'publish ends'));
-    const second = later(startBackfill([...args, '--resume']), (made) => made.kill());
-    const code = await second.ended();
-    const stillAtWork = first.alive();
-    await first.kill();
-    const { id } = (await newestLoad(site))!;
-    assert.ok(stillAtWork, 'the first load was done too soon: nothing was tested');
-    assert.equal(code, 1);
-    assert.match(textOf(second), /LOAD_RUNNING/);
-    assert.ok(textOf(second).includes(id), textOf(second));
+  it(
+    'a second load of the table at once, naming the first; and one that was killed',
+    { timeout: 180_000 },
+    async () => {
+      const args = [site.name, '--config', site.configFile];
+      const unfinished = later(await holding(site, 'public.employees IN ROW EXCLUSIVE MODE'), (letGo) =>
+        letGo(),
+      );
+      const first = later(startBackfill(args), (made) => made.kill());
+      await until(
+        'the first load is about to end',
+        async () => (await newestLoad(site))?.phase === 'handover',
+      );
+      const { id } = (await newestLoad(site))!;
+      const second = later(startBackfill([...args, '--resume']), (made) => made.kill());
+      assert.equal(await second.ended(), 1);
+      assert.ok(first.alive(), 'the first load goes on');
+      assert.match(textOf(second), /LOAD_RUNNING/);
+      assert.ok(textOf(second).includes(id), textOf(second));
+      await first.kill();
+      await unfinished();
 
-    const third = later(startBackfill(args), (made) => made.kill());
-    assert.equal(await third.ended(), 1);
-    assert.match(textOf(third), /LOAD_UNFINISHED/);
-    assert.ok(textOf(third).includes(id), textOf(third));
-    assert.match(textOf(third), /--resume/);
-  });
+      const third = later(startBackfill(args), (made) => made.kill());
+      assert.equal(await third.ended(), 1);
+      assert.match(textOf(third), /LOAD_UNFINISHED/);
+      assert.ok(textOf(third).includes(id), textOf(third));
+      assert.match(textOf(third), /--resume/);
+    },
+  );
 
   it('giving it up lets the consumers go on', { timeout: 60_000 }, async () => {
     assert.ok((await heldOffsets(site)) > 0);
-    const run = later(startBackfill([site.name, '--config', site.configFile, '--give-up']), (made) => made.kill());
+    const run = later(startBackfill([site.name, '--config', site.configFile, '--give-up']), (made) =>
+      made.kill(),
+    );
     assert.equal(await run.ended(), 0, textOf(run));
     assert.equal(await heldOffsets(site), 0);
     assert.equal((await newestLoad(site))?.phase, 'failed');
@@ -245,45 +295,47 @@ describe('what a load refuses', () => {
   });
 
   it('rows of one key twice, naming the key', { timeout: 180_000 }, async () => {
-    await change(site, `INSERT INTO TABLE VALUES (17, 'another', 1)`);
+    await change(site, `INSERT INTO $T VALUES (17, 'another', 1)`);
     const run = later(startBackfill([site.name, '--config', site.configFile]), (made) => made.kill());
     assert.equal(await run.ended(), 1);
     assert.match(textOf(run), /LOAD_DUPLICATE_KEYS/);
     assert.match(textOf(run), /several rows of one key, for instance of 17\./);
     assert.match((await newestLoad(site))?.error ?? '', /several rows of one key/);
-    await change(site, `DELETE FROM TABLE WHERE name = 'another'`);
+    await change(site, `DELETE FROM $T WHERE name = 'another'`);
   });
 
-  it('a version that was vacuumed before it was read, until it begins anew', { timeout: 180_000 }, async () => {
-    // A load that has chosen its version, and was killed before it read any of it.
-    const args = [site.name, '--config', site.configFile];
-    const begun = later(startBackfill([...args, '--restart']), (made) => made.kill());
-    await until(
-      'the version is chosen',
-      async () => {
-        const { rows } = await site.pool.query(
-          `SELECT FROM deltaferry.loads WHERE version IS NOT NULL AND phase = 'snapshot'`,
-        );
-        return rows.length === 1;
-      },
-      { everyMs: 1 },
-    );
-    await begun.kill();
-    await site.pool.query('DELETE FROM deltaferry.load_parts');
-    await change(site, 'UPDATE TABLE SET salary = salary + 1');
-    await change(site, 'ALTER TABLE TABLE SET TBLPROPERTIES (delta.deletedFileRetentionDuration = "interval 0 hours")'.replace('ALTER TABLE TABLE', `ALTER TABLE ${site.deltaTable}`));
-    await change(site, 'SET spark.databricks.delta.retentionDurationCheck.enabled = false');
-    await change(site, `VACUUM ${site.deltaTable} RETAIN 0 HOURS`);
+  it(
+    'a version that was vacuumed before it was read, until it begins anew',
+    { timeout: 180_000 },
+    async () => {
+      // A load that has chosen its version, and was killed before it knew what to read.
+      const args = [site.name, '--config', site.configFile];
+      const unnoted = later(await holding(site, 'deltaferry.load_parts IN SHARE MODE'), (letGo) => letGo());
+      const begun = later(startBackfill([...args, '--restart']), (made) => made.kill());
+      await until('the export', () => begun.printed.some((line) => line.includes('exporting')));
+      await begun.kill();
+      await unnoted();
+      await change(site, 'UPDATE $T SET salary = salary + 1');
+      await change(
+        site,
+        'ALTER TABLE TABLE SET TBLPROPERTIES (delta.deletedFileRetentionDuration = "interval 0 hours")'.replace(
+          'ALTER TABLE TABLE',
+          `ALTER TABLE ${site.deltaTable}`,
+        ),
+      );
+      await change(site, 'SET spark.databricks.delta.retentionDurationCheck.enabled = false');
+      await change(site, `VACUUM ${site.deltaTable} RETAIN 0 HOURS`);
 
-    const resumed = later(startBackfill([...args, '--resume']), (made) => made.kill());
-    assert.equal(await resumed.ended(), 1);
-    assert.match(textOf(resumed), /LOAD_VERSION_GONE/);
-    assert.match(textOf(resumed), /--restart/);
+      const resumed = later(startBackfill([...args, '--resume']), (made) => made.kill());
+      assert.equal(await resumed.ended(), 1);
+      assert.match(textOf(resumed), /LOAD_VERSION_GONE/);
+      assert.match(textOf(resumed), /--restart/);
 
-    const anew = later(startBackfill([...args, '--restart']), (made) => made.kill());
-    assert.equal(await anew.ended(), 0, textOf(anew));
-    const found = await history(site);
-    assert.equal(found.size, 5000);
-    assert.equal(found.get(17)![0]!.salary, '18.00');
-  });
+      const anew = later(startBackfill([...args, '--restart']), (made) => made.kill());
+      assert.equal(await anew.ended(), 0, textOf(anew));
+      const found = await history(site);
+      assert.equal(found.size, ROWS);
+      assert.equal(found.get(17)![0]!.salary, '18.00');
+    },
+  );
 });

@@ -165,7 +165,9 @@ describe('capture with only the grants of docs/OPERATIONS.md', () => {
     await service.query('delete from deltaferry.employees_changes');
     await owner.query('drop policy own on employees');
     await owner.query(`create policy even on employees using (emp_id % 2 = 0) with check (true)`);
-    await app.query(`insert into employees values (1, 'a', 1, true, now(), null), (2, 'b', 1, true, now(), null)`);
+    await app.query(
+      `insert into employees values (1, 'a', 1, true, now(), null), (2, 'b', 1, true, now(), null)`,
+    );
     await app.query(`update employees set salary = 2`);
     await app.query('truncate employees');
     assert.equal(await loggedOps(), 'IIUDD');

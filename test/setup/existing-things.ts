@@ -138,7 +138,9 @@ export const everything: Existing = {
 };
 
 export const capturedRequest: SetupRequest = {
-  tables: [{ ...request.tables[0]!, captured: { table: 'public.employees', history: DEFAULT_HISTORY_COLUMNS } }],
+  tables: [
+    { ...request.tables[0]!, captured: { table: 'public.employees', history: DEFAULT_HISTORY_COLUMNS } },
+  ],
 };
 
 /** Nothing captures the good history yet, and nothing keeps it from being captured. */

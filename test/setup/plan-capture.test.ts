@@ -144,14 +144,18 @@ describe('a table that is to be captured', () => {
     },
     {
       name: 'computes a mapped column',
-      facts: withTable({ columns: [...plainColumns.slice(0, 2), column('salary', 'numeric(12,2)', { generated: true })] }),
+      facts: withTable({
+        columns: [...plainColumns.slice(0, 2), column('salary', 'numeric(12,2)', { generated: true })],
+      }),
       expected: [/column salary is a generated column: leave it out of the mapping/],
       sql: 'ALTER TABLE "public"."employees" ALTER COLUMN "salary" DROP EXPRESSION',
     },
     {
       name: 'has a type that the mapping does not hold',
       facts: withTable({ columns: [...plainColumns.slice(0, 2), column('salary', 'numeric(14,2)')] }),
-      expected: [/column salary is numeric\(14,2\), and numeric\(12,2\) does not hold all that it can: map it/],
+      expected: [
+        /column salary is numeric\(14,2\), and numeric\(12,2\) does not hold all that it can: map it/,
+      ],
       sql: 'ALTER TABLE "public"."employees" ALTER COLUMN "salary" TYPE numeric(12,2)',
     },
     {
@@ -223,7 +227,12 @@ describe('a table that is to be captured', () => {
     {
       name: 'is a history without an end',
       wanted: {
-        tables: [{ ...plainTable, captured: { table: 'public.employees', history: { onDate: 'on_date', offDate: 'off_date' } } }],
+        tables: [
+          {
+            ...plainTable,
+            captured: { table: 'public.employees', history: { onDate: 'on_date', offDate: 'off_date' } },
+          },
+        ],
       },
       facts: { ...plainFacts, table: { ...goodHistory, columns: goodHistory.columns.slice(0, 5) } },
       expected: [/column off_date \(timestamptz\) is missing/],
@@ -231,9 +240,17 @@ describe('a table that is to be captured', () => {
     {
       name: 'is a history whose key is not the mapping’s',
       wanted: {
-        tables: [{ ...plainTable, captured: { table: 'public.employees', history: { onDate: 'on_date', offDate: 'off_date' } } }],
+        tables: [
+          {
+            ...plainTable,
+            captured: { table: 'public.employees', history: { onDate: 'on_date', offDate: 'off_date' } },
+          },
+        ],
       },
-      facts: { ...plainFacts, table: { ...goodHistory, uniqueIndexes: [{ ...primaryKey, columns: ['emp_id'] }] } },
+      facts: {
+        ...plainFacts,
+        table: { ...goodHistory, uniqueIndexes: [{ ...primaryKey, columns: ['emp_id'] }] },
+      },
       expected: [/its primary key is \(emp_id\), and \(emp_id, on_date\) is wanted: .* without on_date/],
     },
   ];
@@ -298,7 +315,10 @@ describe('the Delta side of a captured table', () => {
       'create Delta table default.employees: change data feed on',
       'create Delta table default.deltaferry_epochs: epochs of the sinks',
     ]);
-    assert.match(plan[0]?.sql?.[0] ?? '', /^CREATE TABLE IF NOT EXISTS `default`.`employees` \(.*'delta.enableChangeDataFeed' = 'true'/);
+    assert.match(
+      plan[0]?.sql?.[0] ?? '',
+      /^CREATE TABLE IF NOT EXISTS `default`.`employees` \(.*'delta.enableChangeDataFeed' = 'true'/,
+    );
     assert.equal(
       plan[1]?.sql?.[0],
       'CREATE TABLE IF NOT EXISTS `default`.`deltaferry_epochs` (sink STRING, epoch BIGINT) USING DELTA',
@@ -313,7 +333,9 @@ describe('the Delta side of a captured table', () => {
       deltaTable,
     });
     const wanted = { tables: [table('a', 'main.hr.a'), table('b', 'main.hr.b'), table('c', 'main.`o.d`.c')] };
-    const plan = delta(steps(wanted, uncaptured, { deltas: new Map() })).filter(({ what }) => what.endsWith('epochs'));
+    const plan = delta(steps(wanted, uncaptured, { deltas: new Map() })).filter(({ what }) =>
+      what.endsWith('epochs'),
+    );
     assert.deepEqual(
       plan.map(({ what }) => what),
       ['Delta table main.hr.deltaferry_epochs', 'Delta table main.`o.d`.deltaferry_epochs'],
@@ -341,15 +363,23 @@ describe('the Delta side of a captured table', () => {
     expectTexts(delta(steps(onlyTarget, plainFacts, { deltas: of(quiet) })).slice(0, 1), [
       'ok Delta table default.employees: columns and types fit',
     ]);
-    const wide = { ...quiet, columns: [quiet.columns[0]!, quiet.columns[1]!, { name: 'salary', type: 'decimal(14,2)' }] };
+    const wide = {
+      ...quiet,
+      columns: [quiet.columns[0]!, quiet.columns[1]!, { name: 'salary', type: 'decimal(14,2)' }],
+    };
     expectTexts(delta(steps(onlyTarget, plainFacts, { deltas: of(wide) })).slice(0, 1), [/^ok /]);
-    const narrow = { ...quiet, columns: [{ name: 'emp_id', type: 'int' }, quiet.columns[1]!, quiet.columns[2]!] };
+    const narrow = {
+      ...quiet,
+      columns: [{ name: 'emp_id', type: 'int' }, quiet.columns[1]!, quiet.columns[2]!],
+    };
     expectTexts(delta(steps(onlyTarget, plainFacts, { deltas: of(narrow) })).slice(0, 1), [
       /^mismatch .*: column emp_id is INT, BIGINT wanted/,
     ]);
     // Both ways nothing may be lost in either.
     expectTexts(
-      delta(steps(capturedRequest, uncaptured, { deltas: of({ ...narrow, properties: goodDelta.properties }) })).slice(0, 1),
+      delta(
+        steps(capturedRequest, uncaptured, { deltas: of({ ...narrow, properties: goodDelta.properties }) }),
+      ).slice(0, 1),
       [/^mismatch .*: column emp_id is INT/],
     );
     expectTexts(delta(steps(capturedRequest, uncaptured, { deltas: of(quiet) })).slice(0, 1), [

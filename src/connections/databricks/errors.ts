@@ -100,7 +100,7 @@ const STATEMENT_RULES: readonly Rule[] = [
     remedy: backfill,
   },
   {
-    matches: /^UNRESOLVED_COLUMN/,
+    matches: /^(UNRESOLVED_COLUMN|DELTA_MERGE_UNRESOLVED_EXPRESSION)/,
     code: 'DELTA_COLUMN_MISSING',
     build: operator,
     remedy: (where) =>
@@ -114,6 +114,7 @@ const STATEMENT_RULES: readonly Rule[] = [
     build: refusedRow,
     remedy: (where) => `Correct what the message names, in ${tableOf(where)} or its constraints.`,
   },
+  { matches: /^TASK_WRITE_FAILED/, code: 'DELTA_WRITE_FAILED', build: transient },
   // The table is shorter than its history said a moment ago: it is being replaced; its id tells next time.
   { matches: /^DELTA_CDC_START_VERSION_AFTER_LATEST/, code: 'DELTA_VERSION_AHEAD', build: transient },
   {
@@ -166,7 +167,7 @@ export function translateDatabricks(error: unknown, where: DatabricksWhere): Del
     ...(remedy === undefined ? {} : { remedy }),
   });
 
-  const errorClass = /^\s*\[([A-Z][A-Z0-9_.]+)\]/.exec(text)?.[1];
+  const errorClass = errorClassOf(text);
   if (errorClass !== undefined) {
     const rule = STATEMENT_RULES.find(({ matches }) => matches.test(errorClass));
     if (rule !== undefined) return rule.build(details(rule.code, rule.remedy?.(where)), text, where);
@@ -196,6 +197,13 @@ export function isSessionLost(error: unknown): boolean {
   return (
     typeof error === 'object' && error !== null && SESSION_LOST.test((error as DriverError).message ?? '')
   );
+}
+
+/** A task that fails in writing may be told as such, with what failed behind it. */
+function errorClassOf(text: string): string | undefined {
+  const first = /^\s*\[([A-Z][A-Z0-9_.]+)\]/.exec(text)?.[1];
+  if (first !== 'TASK_WRITE_FAILED') return first;
+  return /Caused by:[^[\n]*\[([A-Z][A-Z0-9_.]+)\]/.exec(text)?.[1] ?? first;
 }
 
 function byHttpStatus(

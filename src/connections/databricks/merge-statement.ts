@@ -65,6 +65,7 @@ export function createMergeStatement(options: MergeStatementOptions): MergeState
  */
 const BEFORE_THE_COMMIT = new Set([
   'DELTA_CONFLICT',
+  'DELTA_WRITE_FAILED',
   'DELTA_TABLE_MISSING',
   'DELTA_COLUMN_MISSING',
   'DATABRICKS_DENIED',

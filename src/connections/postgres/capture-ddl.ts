@@ -117,7 +117,9 @@ export function createCaptureFunctionSql(target: CaptureTarget): readonly string
   const name = captureFunction(target.mapping.name);
   return [
     `CREATE OR REPLACE FUNCTION ${name} RETURNS trigger LANGUAGE plpgsql SECURITY DEFINER
-${captureSettings(target).map(([setting, value]) => `SET ${setting} = ${value}`).join(' ')}
+${captureSettings(target)
+  .map(([setting, value]) => `SET ${setting} = ${value}`)
+  .join(' ')}
 AS ${dollarQuoted(captureBody(target, captureNames(target.mapping.name)))}`,
     `REVOKE ALL ON FUNCTION ${name} FROM PUBLIC`,
   ];

@@ -14,10 +14,13 @@ const HEADER_BYTES = SIGNATURE_BYTES + 8;
 const END = -1;
 
 /**
- * Cuts what `COPY … TO STDOUT (FORMAT binary)` sends into rows of `fields` fields: chunks come as the
- * network cuts them. Each call gives the rows that are complete; what remains waits for the next.
+ * Cuts what `COPY … TO STDOUT (FORMAT binary)` sends into rows of `fields` fields and reads them: chunks come
+ * as the network cuts them. Each call gives the rows that are complete; what remains waits for the next.
  */
-export function copiedRows(fields: number): (chunk: Buffer) => Generator<CopiedRow, void, undefined> {
+export function copiedRows<T>(
+  fields: number,
+  read: (row: CopiedRow) => T,
+): (chunk: Buffer) => Generator<T, void, undefined> {
   const bounds = new Int32Array(fields * 2);
   let rest: Buffer[] = [];
   let size = 0;
@@ -75,7 +78,7 @@ export function copiedRows(fields: number): (chunk: Buffer) => Generator<CopiedR
       if (end === null) break;
       const size = end - at;
       at = end;
-      yield { bytes, bounds, size };
+      yield read({ bytes, bounds, size });
     }
     rest = at < bytes.length ? [bytes.subarray(at)] : [];
     size = bytes.length - at;

@@ -138,7 +138,6 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
           code: 'LOAD_DUPLICATE_KEYS',
           message: `The Delta table of ${load.name} holds several rows of one key, for instance of ${keys.join(' and ')}.`,
           remedy: `Leave one row of each key in the Delta table, then \`deltaferry backfill ${load.name} --restart\`.`,
-          cause: error,
         });
       }
     },

@@ -1,12 +1,11 @@
 import type { Change } from '../../change/change.ts';
 import type { RejectedChange } from '../../ports/change-log.ts';
 import type { LogPage } from '../../ports/postgres-log.ts';
-import type { CopiedRow } from './copy-binary.ts';
 import type { LogOutcome } from './log-rows.ts';
 
 export interface PageBuilder {
-  /** The page that this outcome fills; null as long as there is room. */
-  add(outcome: LogOutcome, row: CopiedRow): LogPage | null;
+  /** The page that this outcome of so many bytes fills; null as long as there is room. */
+  add(outcome: LogOutcome, size: number): LogPage | null;
   /** What is left; null for nothing. */
   end(): LogPage | null;
 }
@@ -28,7 +27,7 @@ export function pageBuilder(limits: { readonly changes: number; readonly bytes: 
   }
 
   return {
-    add(outcome, { size }) {
+    add(outcome, size) {
       if (outcome.kind === 'change') changes.push(outcome.change);
       else rejected.push(outcome.rejection);
       last = outcome.position;

@@ -19,31 +19,32 @@ export interface LogRowsOptions {
   readonly origin: string;
 }
 
-/** The fields of a row, in this order: `windowSql` selects them. */
-export const LOG_FIELDS = ['change_id', 'xid', 'changed_at', 'key', 'before', 'after'] as const;
+/** A net change as the log has it: images are JSON texts. */
+export interface LoggedChange {
+  readonly changeId: bigint;
+  readonly xid: bigint;
+  readonly ts: Micros;
+  readonly key: string;
+  readonly before: string | null;
+  readonly after: string | null;
+  /** Bytes that it took on its way here, roughly. */
+  readonly size: number;
+}
 
-/** Postgres counts timestamps from 2000-01-01. */
-const POSTGRES_EPOCH = 946_684_800_000_000;
-
-/** A reader of the rows that `windowSql` copies. A value that cannot be mapped rejects its row, never more. */
-export function logRowReader({ mapping, origin }: LogRowsOptions): (row: CopiedRow) => LogOutcome {
+/** A reader of net changes. A value that cannot be mapped rejects its change, never more. */
+export function logRowReader({ mapping, origin }: LogRowsOptions): (logged: LoggedChange) => LogOutcome {
   const readImage = imageReader(mapping);
   const keyFor = keyOf(mapping);
 
-  return (found) => {
-    const { bytes, bounds } = found;
-    const changeId = bytes.readBigInt64BE(bounds[0]);
+  return (logged) => {
+    const { changeId, ts } = logged;
     const position = exactInteger(changeId);
-    const tx = exactInteger(bytes.readBigInt64BE(bounds[2]));
-    const ts = microsAt(bytes, bounds[4]!);
-    const beforeText = textAt(found, 8);
-    const afterText = textAt(found, 10);
-    const before = beforeText === null ? null : readImage(beforeText);
-    const after = afterText === null ? null : readImage(afterText);
+    const before = logged.before === null ? null : readImage(logged.before);
+    const after = logged.after === null ? null : readImage(logged.after);
     try {
       if (after?.error != null) throw after.error;
       const change: Change = {
-        op: opOf(beforeText, afterText),
+        op: opOf(logged),
         key: keyFor((after ?? before)!.row),
         // An old image that does not fit was rejected when it was new: what ends it is published all the same.
         before: before === null || before.error !== null ? null : before.row,
@@ -52,7 +53,7 @@ export function logRowReader({ mapping, origin }: LogRowsOptions): (row: CopiedR
         table: mapping.name,
         position,
         ts,
-        tx,
+        tx: exactInteger(logged.xid),
         load: null,
       };
       return { kind: 'change', change, position: changeId };
@@ -60,16 +61,33 @@ export function logRowReader({ mapping, origin }: LogRowsOptions): (row: CopiedR
       if (!(error instanceof PoisonError)) throw error;
       const cause = before?.error != null && after === null ? before.error : error;
       const rejection: RejectedChange = {
-        key: textAt(found, 6) ?? '',
+        key: logged.key,
         table: mapping.name,
         code: cause.code,
         message: `Postgres ${mapping.name}: ${cause.message}`,
         position,
         ts,
-        payload: payloadOf(tx, beforeText, afterText),
+        payload: payloadOf(logged),
       };
       return { kind: 'rejected', rejection, position: changeId };
     }
+  };
+}
+
+/** Postgres counts timestamps from 2000-01-01. */
+const POSTGRES_EPOCH = 946_684_800_000_000;
+
+/** A row of `windowSql`. */
+export function copiedChange(row: CopiedRow): LoggedChange {
+  const { bytes, bounds } = row;
+  return {
+    changeId: bytes.readBigInt64BE(bounds[0]),
+    xid: bytes.readBigInt64BE(bounds[2]),
+    ts: microsAt(bytes, bounds[4]!),
+    key: textAt(row, 6) ?? '',
+    before: textAt(row, 8),
+    after: textAt(row, 10),
+    size: row.size,
   };
 }
 
@@ -116,7 +134,7 @@ function valueOrNull(
   }
 }
 
-function opOf(before: string | null, after: string | null): Op {
+function opOf({ before, after }: LoggedChange): Op {
   if (before === null) return 'insert';
   return after === null ? 'delete' : 'update';
 }
@@ -134,6 +152,6 @@ function textAt({ bytes, bounds }: CopiedRow, bound: number): string | null {
 }
 
 /** As the log has it, for a person to read: the images are JSON already. */
-function payloadOf(tx: number | bigint, before: string | null, after: string | null): string {
-  return `{"xid":"${tx}","before":${before ?? 'null'},"after":${after ?? 'null'}}`;
+function payloadOf({ xid, before, after }: LoggedChange): string {
+  return `{"xid":"${xid}","before":${before ?? 'null'},"after":${after ?? 'null'}}`;
 }

@@ -1,18 +1,16 @@
-import pg from 'pg';
-import { to as copyTo } from 'pg-copy-streams';
 import type { TableMapping } from '../../change/table.ts';
 import { OperatorError } from '../../errors.ts';
-import type { LogWindow, PostgresLog, Snapshot } from '../../ports/postgres-log.ts';
+import type { PostgresLog, Snapshot } from '../../ports/postgres-log.ts';
 import { quoteQualified } from '../identifiers.ts';
 import { captureFunction, logTable } from './capture-ddl.ts';
-import { copiedRows } from './copy-binary.ts';
 import { translatePostgres, type PostgresWhere } from './errors.ts';
 import { pageBuilder } from './log-pages.ts';
-import { LOG_FIELDS, logRowReader } from './log-rows.ts';
-import { BEGIN_READ, CAPTURE_STATE, SET_WINDOW, SNAPSHOT, TRIGGER_EVENTS, windowSql } from './log-sql.ts';
+import { logRowReader } from './log-rows.ts';
+import { CAPTURE_STATE, SNAPSHOT, TRIGGER_EVENTS } from './log-sql.ts';
 import { createLogUpkeep } from './log-upkeep.ts';
+import { createLogWindows } from './log-windows.ts';
 import { openTransactions } from './open-transactions.ts';
-import { connectionConfig, openPool, roleOf, type PostgresOptions } from './pool.ts';
+import { openPool, roleOf, type PostgresOptions } from './pool.ts';
 
 export interface PostgresLogOptions extends PostgresOptions {
   /** The captured table: `schema.table`. */
@@ -31,8 +29,6 @@ export interface PostgresLogOptions extends PostgresOptions {
 const DEFAULTS = { pageChanges: 5_000, pageBytes: 2 * 1024 * 1024 };
 /** How often the triggers are looked at: what somebody drops is noticed so soon. */
 const CHECK_EVERY_MS = 5_000;
-/** How much of a window may wait in memory between the connection and the reader. */
-const READ_AHEAD_BYTES = 256 * 1024;
 
 /**
  * The log of one captured table. Its connections are its own (`close` ends them): one looks and keeps the
@@ -42,13 +38,12 @@ export function createPostgresLog(options: PostgresLogOptions): PostgresLog {
   const { mapping, table } = options;
   const now = options.now ?? ((): number => performance.now());
   const pool = openPool({ ...options, maxConnections: 2 });
-  const readers = openReaders(options);
   const log = logTable(mapping.name);
   const where = (doing: string): PostgresWhere => ({ doing, table, role: roleOf(pool) });
   const readRow = logRowReader(options);
   const open = openTransactions(now);
   const upkeep = createLogUpkeep({ pool, table: mapping.name });
-  const sql = windowSql(log);
+  const windows = createLogWindows(options, log, where);
   let checkedAt = Number.NEGATIVE_INFINITY;
 
   async function checkCapture(): Promise<void> {
@@ -86,10 +81,9 @@ export function createPostgresLog(options: PostgresLogOptions): PostgresLog {
         changes: options.pageChanges ?? DEFAULTS.pageChanges,
         bytes: options.pageBytes ?? DEFAULTS.pageBytes,
       });
-      const cut = copiedRows(LOG_FIELDS.length);
-      for await (const chunk of copyWindow(readers, { sql, window, signal, where }))
-        for (const row of cut(chunk)) {
-          const page = pages.add(readRow(row), row);
+      for await (const some of windows.read(window, signal))
+        for (const logged of some) {
+          const page = pages.add(readRow(logged), logged.size);
           if (page !== null) yield page;
         }
       const last = pages.end();
@@ -106,63 +100,9 @@ export function createPostgresLog(options: PostgresLogOptions): PostgresLog {
     },
 
     async close() {
-      await Promise.all([pool.end(), readers.end()]);
+      await Promise.all([pool.end(), windows.close()]);
     },
   };
-}
-
-/** The driver's own deadline would strike in the midst of a long window, so these connections have none. */
-function openReaders(options: PostgresOptions): pg.Pool {
-  const readers = new pg.Pool({
-    ...connectionConfig(options),
-    query_timeout: 0,
-    max: 1,
-    idleTimeoutMillis: 30_000,
-  });
-  readers.on('connect', (client) => client.on('error', () => {}));
-  readers.on('error', () => {});
-  return readers;
-}
-
-interface Reading {
-  readonly sql: string;
-  readonly window: LogWindow;
-  readonly signal: AbortSignal;
-  readonly where: (doing: string) => PostgresWhere;
-}
-
-/** The bytes of the window, at the pace at which they are taken. */
-async function* copyWindow(
-  readers: pg.Pool,
-  { sql, window, signal, where }: Reading,
-): AsyncGenerator<Buffer, void, undefined> {
-  const at = where(`reading the log from ${window.from} to ${window.to}`);
-  signal.throwIfAborted();
-  const client = await readers.connect().catch((error: unknown) => {
-    throw translatePostgres(error, at);
-  });
-  let done = false;
-  const abandon = (): void => void socketOf(client).destroy();
-  signal.addEventListener('abort', abandon, { once: true });
-  try {
-    await client.query(BEGIN_READ);
-    await client.query(SET_WINDOW, [window.from, window.to, String(window.after)]);
-    yield* client.query(copyTo(sql, { highWaterMark: READ_AHEAD_BYTES })) as AsyncIterable<Buffer>;
-    await client.query('COMMIT');
-    done = true;
-  } catch (error) {
-    signal.throwIfAborted();
-    throw translatePostgres(error, at);
-  } finally {
-    signal.removeEventListener('abort', abandon);
-    // Whoever leaves early leaves a statement behind that only the end of its connection ends.
-    client.release(!done);
-    if (!done) abandon();
-  }
-}
-
-function socketOf(client: pg.PoolClient): { destroy(): void } {
-  return (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream;
 }
 
 function missingPart(

@@ -110,9 +110,9 @@ describe('the epoch', () => {
   });
 
   it('can be advanced for many tables of a schema at once', async () => {
-    const targets = await Promise.all([target(), target(), target()]);
+    const targets = await Promise.all([target(), target()]);
     await Promise.all(targets.map(({ fence }) => fence.close(2n)));
-    assert.deepEqual(await Promise.all(targets.map(({ fence }) => fence.read())), [2n, 2n, 2n]);
+    assert.deepEqual(await Promise.all(targets.map(({ fence }) => fence.read())), [2n, 2n]);
   });
 });
 

@@ -77,6 +77,29 @@ const cases: readonly { name: string; thrown: unknown; code: string; kind: strin
     kind: 'transient',
   },
   {
+    name: 'a MERGE that names a column which the table lacks',
+    thrown: new Error('[DELTA_MERGE_UNRESOLVED_EXPRESSION] Cannot resolve t.name in UPDATE clause'),
+    code: 'DELTA_COLUMN_MISSING',
+    kind: 'operator',
+  },
+  ...[
+    'DELTA_METADATA_CHANGED',
+    'DELTA_CONCURRENT_APPEND.WITHOUT_HINT',
+    'DELTA_SCHEMA_CHANGE_SINCE_ANALYSIS',
+  ].map((name) => ({
+    name: `another writer’s commit (${name})`,
+    thrown: new Error(`[${name}] The table was changed.`),
+    code: 'DELTA_CONFLICT',
+    kind: 'transient',
+  })),
+  {
+    // Nobody wrote a row here: what is read is the table's affair.
+    name: 'a value that cannot be read',
+    thrown: new Error('[CAST_INVALID_INPUT] The value cannot be cast.'),
+    code: 'DELTA_VALUE_REFUSED',
+    kind: 'operator',
+  },
+  {
     name: 'a cancelled statement',
     thrown: Object.assign(new Error('The operation was canceled'), { errorCode: 'CANCELED' }),
     code: 'DATABRICKS_STATEMENT_FAILED',
@@ -178,4 +201,55 @@ describe('Databricks errors', () => {
     for (const text of [describeError(error), error.stack ?? '', cause.message, cause.stack ?? ''])
       assert.doesNotMatch(text, /12345\.67/);
   });
+});
+
+describe('a row that is refused', () => {
+  const writing = { ...where, columns: ['id', 'name'] };
+  const refusals: readonly { text: string; sqlState?: string; kind: string; code: string }[] = [
+    {
+      text: '[DELTA_NOT_NULL_CONSTRAINT_VIOLATED] NOT NULL constraint violated for column: name.',
+      kind: 'poison',
+      code: 'DELTA_VALUE_REFUSED',
+    },
+    {
+      text: '[DELTA_NOT_NULL_CONSTRAINT_VIOLATED] NOT NULL constraint violated for column: owner.',
+      kind: 'operator',
+      code: 'DELTA_VALUE_REFUSED',
+    },
+    {
+      text: '[DELTA_VIOLATE_CONSTRAINT_WITH_VALUES] CHECK constraint c (id > 0) violated by row with values:\n - id : 0',
+      kind: 'poison',
+      code: 'DELTA_VALUE_REFUSED',
+    },
+    {
+      text: '[DELTA_CAST_OVERFLOW_IN_TABLE_WRITE] Failed to write a value of BIGINT type into the INT type column n.',
+      kind: 'poison',
+      code: 'DELTA_VALUE_REFUSED',
+    },
+    {
+      text: '[TASK_WRITE_FAILED] Task failed while writing rows.\nCaused by: x: [CAST_OVERFLOW_IN_TABLE_INSERT] Fail',
+      kind: 'poison',
+      code: 'DELTA_VALUE_REFUSED',
+    },
+    {
+      text: '[TASK_WRITE_FAILED] Task failed while writing rows.',
+      sqlState: '58030',
+      kind: 'transient',
+      code: 'DELTA_WRITE_FAILED',
+    },
+    { text: '[DATETIME_OVERFLOW] overflow', sqlState: '22008', kind: 'poison', code: 'DELTA_VALUE_REFUSED' },
+    // A line that we wrote wrongly must never cost a change.
+    {
+      text: '[MALFORMED_RECORD_IN_PARSING.WITHOUT_SUGGESTION] Malformed',
+      sqlState: '22023',
+      kind: 'operator',
+      code: 'DATABRICKS_REFUSED',
+    },
+  ];
+  for (const { text, sqlState, kind, code } of refusals)
+    it(`${text.split(']')[0]}]: ${kind}`, () => {
+      const error = translateDatabricks(Object.assign(new Error(text), { response: { sqlState } }), writing);
+      assert.deepEqual([error.kind, error.code], [kind, code]);
+      assert.doesNotMatch(error.message, /id : 0/);
+    });
 });

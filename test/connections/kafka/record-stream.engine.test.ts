@@ -22,6 +22,7 @@ interface Member {
   readonly ranges: ReadonlyMap<number, PartitionRange>[];
   readonly revoked: number[];
   readonly owned: Set<number>;
+  reread(partitions: readonly number[]): void;
   stop(): Promise<void>;
   readonly ended: Promise<void>;
 }
@@ -51,6 +52,7 @@ describe('record stream on Kafka', () => {
     behaviour: {
       readonly batch?: (batch: StreamBatch) => Promise<BatchOutcome> | BatchOutcome;
       readonly assigned?: StreamHandler['assigned'];
+      readonly durable?: () => ReadonlyMap<number, bigint>;
     } = {},
   ): Member {
     const seen = new Map<number, number[]>();
@@ -86,6 +88,7 @@ describe('record stream on Kafka', () => {
             ]);
           return outcome;
         },
+        ...(behaviour.durable === undefined ? {} : { durable: behaviour.durable }),
       },
       stop.signal,
     );
@@ -96,6 +99,7 @@ describe('record stream on Kafka', () => {
       revoked,
       owned,
       ended,
+      reread: (partitions) => stream.reread(partitions),
       async stop() {
         stop.abort();
         await ended.catch(() => undefined);
@@ -229,6 +233,104 @@ describe('record stream on Kafka', () => {
     );
     await until('the end', () => reader.seen.get(0)?.includes(5));
     assert.deepEqual(reader.seen.get(0), [0, 1, 4, 5]);
+  });
+
+  it('commits what the handler calls durable, and no more', async () => {
+    const topic = await topics.topic('durable', 1);
+    await topics.produce(
+      topic,
+      numbers(0, 6).map((n) => message(n)),
+    );
+    let durable = 0n;
+    const reader = member(
+      topic,
+      { commitEveryMs: 20 },
+      {
+        durable: () =>
+          new Map([
+            [0, durable],
+            // Not ours: nothing is committed for it.
+            [7, 3n],
+          ]),
+      },
+    );
+    const admin = topics.kafka.admin();
+    await admin.connect();
+    const committed = async (): Promise<string | undefined> =>
+      (await admin.fetchOffsets({ groupId: `${topic}-group`, topics: [topic] }))[0]?.partitions[0]?.offset;
+    await until('all records', () => count(reader) === 6);
+    await until('a commit', async () => (await committed()) === '0');
+    durable = 4n;
+    await until('the next commit', async () => (await committed()) === '4');
+    await reader.stop();
+    assert.equal(await committed(), '4');
+    await admin.disconnect();
+  });
+
+  it('asks anew for a partition whose place the handler has lost, after the batch in hand, and for no other', async () => {
+    const topic = await topics.topic('reread', 2);
+    for (const n of numbers(0, 6)) await topics.produce(topic, [message(n), message(10 + n, 1)]);
+    const { held, release } = gate();
+    const log: string[] = [];
+    const reader = member(
+      topic,
+      { maxBytesPerPartition: 1 },
+      {
+        async assigned(ranges) {
+          log.push(`asked for ${[...ranges.keys()].sort().join()}`);
+          return new Map(
+            [...ranges.keys()].map((partition) => [partition, reader.ranges.length > 1 ? 2n : 0n]),
+          );
+        },
+        async batch(batch) {
+          if (batch.partition === 1) return outcomeDone(batch);
+          log.push(`batch from ${batch.from}`);
+          if (batch.from === 3n && reader.ranges.length === 1) {
+            await held;
+            log.push('ended');
+            // An answer of before: it does not count.
+            return { kind: 'seek', offset: 5n };
+          }
+          return outcomeDone(batch);
+        },
+      },
+    );
+    await until('the batch', () => log.includes('batch from 3'));
+    await until('the other partition', () => reader.seen.get(1)?.length === 6);
+    reader.reread([0, 9]);
+    release();
+    await until('the end', () => reader.seen.get(0)?.includes(5));
+    assert.deepEqual(log, [
+      'asked for 0,1',
+      ...['batch from 0', 'batch from 1', 'batch from 2', 'batch from 3', 'ended'],
+      'asked for 0',
+      ...['batch from 2', 'batch from 3', 'batch from 4', 'batch from 5'],
+    ]);
+    assert.deepEqual(reader.seen.get(1), numbers(10, 16));
+  });
+
+  it('asks anew at once while the partition is idle or rests, and again where the place is lost while it asks', async () => {
+    const topic = await topics.topic('reread-idle', 1);
+    await topics.produce(topic, [message(1)]);
+    let pauses = 1;
+    const reader = member(
+      topic,
+      {},
+      {
+        async assigned(ranges) {
+          if (reader.ranges.length === 2) reader.reread([0]);
+          return lows(ranges);
+        },
+        batch: (batch) => (pauses-- > 0 ? { kind: 'pause', ms: 1_000_000 } : outcomeDone(batch)),
+      },
+    );
+    await until('the pause', () => pauses === 0);
+    reader.reread([0]);
+    await until('the record', () => count(reader) === 1);
+    assert.equal(reader.ranges.length, 3);
+    reader.reread([0]);
+    await until('the record again', () => count(reader) === 2);
+    assert.deepEqual([reader.ranges.length, reader.seen.get(0)], [4, [1, 1]]);
   });
 
   it('asks again for a partition that the handler left out, and soon where it threw', async () => {

@@ -31,14 +31,42 @@ const VALUES: Readonly<Record<string, readonly string[]>> = {
   money: ['9999999999999999999999999999.9999999999', '-0.0000000001', 'NaN'],
   single: ['NaN', 'Infinity', '-Infinity', '-0', '1e-45', '3.4028235e38', '0.1'],
   wide: ['NaN', 'Infinity', '-Infinity', '-0', '5e-324', '1.7976931348623157e308', '0.1', '1e21'],
-  words: ['', 'null', '"', '\\', `'`, '\u0001\b\f\n\r\t\u007f\u2028', '𝒳 👩‍🚀 \u{10ffff}', '{"a":"b"}', '\\u0000'],
+  words: [
+    '',
+    'null',
+    '"',
+    '\\',
+    `'`,
+    '\u0001\b\f\n\r\t\u007f\u2028',
+    '𝒳 👩‍🚀 \u{10ffff}',
+    '{"a":"b"}',
+    '\\u0000',
+  ],
   short: ['', '𝒳𝒳𝒳𝒳', '        '],
   day: ['infinity', '-infinity', '4713-01-01 BC', '0001-01-01', '5874897-12-31', '1582-10-10'],
-  local: ['infinity', '-infinity', '4713-01-01 00:00:00 BC', '294276-12-31 23:59:59.999999', '2026-03-29 02:30:00'],
-  instant: ['infinity', '-infinity', '4713-01-01 00:00:00+00 BC', '294276-12-31 23:59:59.999999+00', '2026-01-02 03:04:05.000001+05:30'],
+  local: [
+    'infinity',
+    '-infinity',
+    '4713-01-01 00:00:00 BC',
+    '294276-12-31 23:59:59.999999',
+    '2026-03-29 02:30:00',
+  ],
+  instant: [
+    'infinity',
+    '-infinity',
+    '4713-01-01 00:00:00+00 BC',
+    '294276-12-31 23:59:59.999999+00',
+    '2026-01-02 03:04:05.000001+05:30',
+  ],
   ident: ['00000000-0000-0000-0000-000000000000', 'FFFFFFFF-ffff-ffff-ffff-ffffffffffff'],
   bytes: ['\\x', '\\x00ff5c22', '\\x' + 'ab'.repeat(3000)],
-  doc: ['null', '"\\"\\\\ \\n"', '{"b": 1, "a": 12345678901234567890.1234567890123456789}', '[1e400]', '"\\u00e9"'],
+  doc: [
+    'null',
+    '"\\"\\\\ \\n"',
+    '{"b": 1, "a": 12345678901234567890.1234567890123456789}',
+    '[1e400]',
+    '"\\u00e9"',
+  ],
   mood: ['happy', 'so "so"', `it's \\`],
   'odd "name", it\'s \\ 100%s $1': ['x'],
 };
@@ -117,7 +145,10 @@ describe('a logged value', () => {
     await pool.query('update every set small = 1 where id = 901');
     const rows = await log.logged();
     assert.deepEqual(
-      rows.map(({ after }) => [after?.['words'] === wide, after?.['bytes'] === `\\x${bytes.toString('hex')}`]),
+      rows.map(({ after }) => [
+        after?.['words'] === wide,
+        after?.['bytes'] === `\\x${bytes.toString('hex')}`,
+      ]),
       [
         [true, true],
         [true, true],
@@ -211,7 +242,9 @@ describe('the settings of the writer', () => {
         ['D', 'c', undefined],
       ],
     );
-    const stamps = await pool.query('select from deltaferry.every_changes where changed_at < now() - interval $$1 hour$$');
+    const stamps = await pool.query(
+      'select from deltaferry.every_changes where changed_at < now() - interval $$1 hour$$',
+    );
     assert.equal(stamps.rowCount, 0);
   });
 });

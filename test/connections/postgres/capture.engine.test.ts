@@ -76,21 +76,24 @@ describe('a plain table', () => {
       expected: [
         // The first moves every key away, the second back to another.
         ...[1, 2, 3].map((id) => `${id}: ${row(id, [null, 'a', 'b', null][id]!, `${id}.00`)} → null`),
-        ...[1, 2, 3].map((id) => `${id + 10}: null → ${row(id + 10, [null, 'a', 'b', null][id]!, `${id}.00`)}`),
-        ...[1, 2, 3].map((id) => `${id + 10}: ${row(id + 10, [null, 'a', 'b', null][id]!, `${id}.00`)} → null`),
+        ...[1, 2, 3].map(
+          (id) => `${id + 10}: null → ${row(id + 10, [null, 'a', 'b', null][id]!, `${id}.00`)}`,
+        ),
+        ...[1, 2, 3].map(
+          (id) => `${id + 10}: ${row(id + 10, [null, 'a', 'b', null][id]!, `${id}.00`)} → null`,
+        ),
         ...[1, 2, 3].map((id) => `${id + 1}: null → ${row(id + 1, [null, 'a', 'b', null][id]!, `${id}.00`)}`),
       ],
     },
     {
-      name: 'INSERT … ON CONFLICT DO UPDATE, both of its ways',
-      sql: [`insert into pay values (1, 'new', 5), (4, 'd', 4) on conflict (id) do update set name = excluded.name`],
-      expected: [
-        `1: ${row(1, 'a', '1.00')} → ${row(1, 'new', '1.00')}`,
-        `4: null → ${row(4, 'd', '4.00')}`,
+      name: 'INSERT with ON CONFLICT DO UPDATE, both of its ways',
+      sql: [
+        `insert into pay values (1, 'new', 5), (4, 'd', 4) on conflict (id) do update set name = excluded.name`,
       ],
+      expected: [`1: ${row(1, 'a', '1.00')} → ${row(1, 'new', '1.00')}`, `4: null → ${row(4, 'd', '4.00')}`],
     },
     {
-      name: 'INSERT … ON CONFLICT DO NOTHING',
+      name: 'INSERT with ON CONFLICT DO NOTHING',
       sql: [`insert into pay values (1, 'new', 5), (4, 'd', 4) on conflict do nothing`],
       expected: [`4: null → ${row(4, 'd', '4.00')}`],
     },
@@ -314,7 +317,11 @@ describe('a history (SCD2)', () => {
       sql: [close(1), open(1, 'a')],
       expected: [],
     },
-    { name: 'ending the current version is a delete', sql: [close(1)], expected: [`1: ${person(1, 'a')} → null`] },
+    {
+      name: 'ending the current version is a delete',
+      sql: [close(1)],
+      expected: [`1: ${person(1, 'a')} → null`],
+    },
     {
       name: 'a current version that ends in infinity is one',
       sql: [close(2)],
@@ -330,7 +337,11 @@ describe('a history (SCD2)', () => {
       sql: ['delete from staff where emp_id = 1 and off_date is null'],
       expected: [`1: ${person(1, 'a')} → null`],
     },
-    { name: 'opening alone is an insert', sql: [open(3, 'back')], expected: [`3: null → ${person(3, 'back')}`] },
+    {
+      name: 'opening alone is an insert',
+      sql: [open(3, 'back')],
+      expected: [`3: null → ${person(3, 'back')}`],
+    },
     {
       name: 're-opening is an insert',
       sql: ['update staff set off_date = null, is_active = true where emp_id = 3'],
@@ -408,7 +419,9 @@ describe('a history (SCD2)', () => {
 
 describe('keys', () => {
   it('of several columns are a JSON array, whatever is in them', async () => {
-    await run('create table places (land text, zip varchar(8), "day" date, what text, primary key (land, zip, "day"))');
+    await run(
+      'create table places (land text, zip varchar(8), "day" date, what text, primary key (land, zip, "day"))',
+    );
     const mapping = mappingOf('places', ['zip', 'land', 'day'], {
       land: 'text',
       zip: 'varchar(8)',
@@ -421,9 +434,15 @@ describe('keys', () => {
     assert.deepEqual(keys, [
       ['1,2', 'd"e', '2026-01-02'],
       // The two sides of the changed key, in either order.
-      ...(keys[1] as string[])[1] === 'at'
-        ? [['1,2', 'at', '2026-01-02'], ['1,2', 'd"e', '2026-01-02']]
-        : [['1,2', 'd"e', '2026-01-02'], ['1,2', 'at', '2026-01-02']],
+      ...((keys[1] as string[])[1] === 'at'
+        ? [
+            ['1,2', 'at', '2026-01-02'],
+            ['1,2', 'd"e', '2026-01-02'],
+          ]
+        : [
+            ['1,2', 'd"e', '2026-01-02'],
+            ['1,2', 'at', '2026-01-02'],
+          ]),
     ]);
   });
 

@@ -53,11 +53,20 @@ export async function capture(
       [seen],
     );
     seen = rows.at(-1)?.id ?? seen;
-    return rows.map(({ id: _, before, after, ...row }) => ({ ...row, before: image(before), after: image(after) }));
+    return rows.map(({ xid, op, key, before, after }) => ({
+      xid,
+      op,
+      key,
+      before: image(before),
+      after: image(after),
+    }));
   }
   return {
     logged,
-    net: async () => netChanges(await logged()).map(changeText).toSorted(),
+    net: async () =>
+      netChanges(await logged())
+        .map(changeText)
+        .toSorted(),
   };
 }
 

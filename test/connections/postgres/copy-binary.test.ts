@@ -25,17 +25,14 @@ function copied(rows: readonly Fields[]): Buffer {
 }
 
 function read(chunks: readonly Buffer[], fields: number): { rows: Fields[]; sizes: number[] } {
-  const cut = copiedRows(fields);
-  const rows: Fields[] = [];
   const sizes: number[] = [];
-  for (const chunk of chunks)
-    for (const { bytes, bounds, size } of cut(chunk)) {
-      const texts: (string | null)[] = [];
-      for (let at = 0; at < fields * 2; at += 2)
-        texts.push(bounds[at]! < 0 ? null : bytes.toString('utf8', bounds[at], bounds[at + 1]));
-      rows.push(texts);
-      sizes.push(size);
-    }
+  const cut = copiedRows(fields, ({ bytes, bounds, size }) => {
+    sizes.push(size);
+    return Array.from({ length: fields }, (_, at) =>
+      bounds[at * 2]! < 0 ? null : bytes.toString('utf8', bounds[at * 2], bounds[at * 2 + 1]),
+    );
+  });
+  const rows = chunks.flatMap((chunk) => [...cut(chunk)]);
   return { rows, sizes };
 }
 

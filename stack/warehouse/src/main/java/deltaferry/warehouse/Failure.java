@@ -17,13 +17,13 @@ record Failure(String message, String sqlState) {
 
   /**
    * A statement that fails in a task arrives as "Job aborted due to stage failure ..." with the task's stack
-   * trace in the text; the SQL warehouse tells the error itself.
+   * trace in the text, or as TASK_WRITE_FAILED; the SQL warehouse tells the error itself.
    */
   private static boolean isWrapper(Throwable t) {
     if (t instanceof ExecutionException || t instanceof InvocationTargetException) return true;
     if (t instanceof UncheckedIOException) return true;
     return t instanceof org.apache.spark.SparkException spark
-        && spark.getCondition() == null
+        && (spark.getCondition() == null || spark.getCondition().equals("TASK_WRITE_FAILED"))
         && spark.getCause() instanceof SparkThrowable cause
         && cause.getCondition() != null;
   }
