@@ -66,7 +66,8 @@ export function describeError(error: unknown): string {
   const parts: string[] = [];
   for (let at: unknown = error; at !== undefined && at !== null && parts.length < 5;) {
     const text = at instanceof Error ? at.message : typeof at === 'string' ? at : JSON.stringify(at);
-    if (!parts.includes(text)) parts.push(text);
+    // Adapters mostly quote the driver's words themselves.
+    if (!parts.some((part) => part.includes(text))) parts.push(text);
     at = at instanceof Error ? at.cause : undefined;
   }
   return parts.join(': ');

@@ -68,6 +68,8 @@ interface Cell {
 export class MergeHand {
   readonly #options: MergeHandOptions;
   readonly #parts: readonly HandPart[];
+  /** Found to be refused: not to be found again after a failure. */
+  readonly #refused = new Map<KeptRecord, PoisonError>();
   /** A merge has failed: the sink has to be asked where it stands. */
   #unsure = false;
   /** The merge whose outcome is not known. */
@@ -100,8 +102,8 @@ export class MergeHand {
         const cell = cells[index];
         if (cell?.item?.kind !== 'change' || !(error instanceof PoisonError)) throw error;
         if (cell.part.own.gone) return;
-        const { record } = cell.item;
-        cells[index] = { part: cell.part, item: { kind: 'poison', record, error } };
+        this.#refused.set(cell.item.record, error);
+        cells[index] = this.#cell(cell.part, cell.item);
         await this.#step(cells, index, index + 1, signal);
       },
     });
@@ -114,8 +116,14 @@ export class MergeHand {
   #cells(): Cell[] {
     return this.#open().flatMap((part): Cell[] => {
       const left = part.items.filter(({ record }) => record.offset >= part.own.stored);
-      return left.length === 0 ? [{ part, item: null }] : left.map((item) => ({ part, item }));
+      return left.length === 0 ? [{ part, item: null }] : left.map((item) => this.#cell(part, item));
     });
+  }
+
+  #cell(part: HandPart, item: MergeItem): Cell {
+    const { record } = item;
+    const error = this.#refused.get(record);
+    return { part, item: error === undefined ? item : { kind: 'poison', record, error } };
   }
 
   /** Merges these cells as one, and moves past them. */
@@ -187,7 +195,8 @@ export class MergeHand {
     this.#inDoubt = null;
     this.#unsure = false;
     const still = open.filter(({ own }) => !own.gone);
-    // A merge is whole: where one part of it has landed, all have.
+    // A merge is whole: where one part of it has landed, all have. (Another replica's of the very same offsets
+    // would be taken for it: then both count it.)
     if (doubt?.steps.some(({ own, next }) => !own.gone && offsets.get(own.partition) === next) === true)
       doubt.landed(null);
     const lost = still.filter(({ partition, own }) => offsets.get(partition) !== own.stored);

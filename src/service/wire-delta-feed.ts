@@ -1,6 +1,8 @@
 import { openDatabricks } from '../connections/databricks/client.ts';
 import { createDeltaSource } from '../connections/databricks/delta-source.ts';
 import { createLeadership } from '../connections/postgres/leadership.ts';
+import { createLoadStart } from '../connections/postgres/load-start.ts';
+import { openPool } from '../connections/postgres/pool.ts';
 import { runDeltaFeed } from '../producers/delta-feed.ts';
 import { databricksOptions, postgresOptions } from './connect.ts';
 import { mappingOf } from './config/table-schema.ts';
@@ -18,6 +20,8 @@ export function wireDeltaFeed({ config, table, logger, metrics, health, hooks }:
   const databricks = openDatabricks(databricksOptions(config));
   const states = partStates({ health, metrics, logger: log });
   const name = `${PRODUCER}/${table.name}`;
+  const applicationName = `deltaferry ${name}`;
+  const pool = openPool({ ...postgresOptions(config), applicationName, maxConnections: 1 });
 
   return {
     run: (signal) =>
@@ -27,7 +31,8 @@ export function wireDeltaFeed({ config, table, logger, metrics, health, hooks }:
           origin: config.databricks.id,
           source: createDeltaSource({ client: databricks, table: table.delta.table, mapping }),
           log: wireChangeLog({ config, table, logger: log }, PRODUCER),
-          leadership: createLeadership({ ...postgresOptions(config), applicationName: `deltaferry ${name}` }),
+          leadership: createLeadership({ ...postgresOptions(config), applicationName }),
+          startAfter: createLoadStart(pool, table.name),
           options: {
             maxBatchChanges: config.batching.maxChangesPerTransaction,
             pollMinMs: config.polling.minMs,
@@ -49,6 +54,9 @@ export function wireDeltaFeed({ config, table, logger, metrics, health, hooks }:
         },
         signal,
       ),
-    close: () => databricks.close(),
+    close: async () => {
+      await databricks.close();
+      await pool.end();
+    },
   };
 }

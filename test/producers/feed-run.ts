@@ -15,6 +15,7 @@ export interface FeedRunSetup {
   readonly leadership: Leadership;
   readonly options?: Partial<DeltaFeedOptions>;
   readonly clock?: FeedClock;
+  readonly startAfter?: (tableId: string) => Promise<number | null>;
 }
 
 /** A feed that runs beside the test, with what it said about itself. */

@@ -32,7 +32,7 @@ describe('log poller: many writers', () => {
     const topic = await topics.of(table.mapping);
     const run = startLogPoller({
       table: table.name,
-      source: table.source({ pageChanges: 50 }),
+      source: table.source({ pageChanges: 50, smallWindowRows: 20 }),
       log: topic.log(),
       leadership: new FakeLeadership().port(),
       options: { maxBatchChanges: 100, upkeepMs: 300 },

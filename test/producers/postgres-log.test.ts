@@ -131,20 +131,25 @@ describe('log poller: what is published', () => {
       },
     };
     const run = start({}, { log: slow });
-    await until(() => run.facts.length > 0, 'the partitions were looked after, which waits as well');
-    hold = true;
-    insertMany(2);
-    await until(() => held.length > 0, 'it publishes');
-    const windows = log.windows.length;
-    log.write([9, employee(9)]);
-    for (let turn = 0; turn < 50; turn++) await tick();
-    assert.equal(log.windows.length, windows);
-    held.shift()?.();
-    await until(() => held.length > 0, 'it publishes the next');
-    assert.equal(log.windows.length, windows + 1);
-    hold = false;
-    held.shift()?.();
-    await published(3);
+    try {
+      await until(() => run.facts.length > 0, 'the partitions were looked after, which waits as well');
+      hold = true;
+      insertMany(2);
+      await until(() => held.length > 0, 'it publishes');
+      const windows = log.windows.length;
+      log.write([9, employee(9)]);
+      for (let turn = 0; turn < 50; turn++) await tick();
+      assert.equal(log.windows.length, windows);
+      held.shift()?.();
+      await until(() => held.length > 0, 'it publishes the next');
+      assert.equal(log.windows.length, windows + 1);
+      hold = false;
+      held.shift()?.();
+      await published(3);
+    } finally {
+      hold = false;
+      for (const release of held) release();
+    }
   });
 
   it('reads at most one batch ahead of the transaction in hand', async () => {

@@ -316,13 +316,6 @@ describe('what a load refuses', () => {
       await begun.kill();
       await unnoted();
       await change(site, 'UPDATE $T SET salary = salary + 1');
-      await change(
-        site,
-        'ALTER TABLE TABLE SET TBLPROPERTIES (delta.deletedFileRetentionDuration = "interval 0 hours")'.replace(
-          'ALTER TABLE TABLE',
-          `ALTER TABLE ${site.deltaTable}`,
-        ),
-      );
       await change(site, 'SET spark.databricks.delta.retentionDurationCheck.enabled = false');
       await change(site, `VACUUM ${site.deltaTable} RETAIN 0 HOURS`);
 

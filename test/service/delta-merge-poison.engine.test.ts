@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import type { Message } from 'kafkajs';
 import { after, before, describe, it } from 'node:test';
+import { loadConfig } from '../../src/service/config/load.ts';
 import { capturedChange, inDelta, namesInDelta, untilMerged } from '../support/merge-table.ts';
 import { openRecords, type FoundLetter, type Records } from '../support/records.ts';
 import { QUICK, startService, type RunningService } from '../support/service.ts';
@@ -56,6 +57,12 @@ const CASES: readonly PoisonCase[] = [
     record: (records, id) => records.of(capturedChange(id, { after: [id, null, '1.00'] })),
   },
 ];
+
+/** What this consumer needs in Postgres: a superuser would never lack it. */
+const GRANTS = (role: string) => `
+  GRANT USAGE ON SCHEMA deltaferry TO ${role};
+  GRANT SELECT ON deltaferry.migrations TO ${role};
+  GRANT SELECT, INSERT, UPDATE ON deltaferry.offsets, deltaferry.merge_marks TO ${role};`;
 
 const keyOfCase = (n: number) => 1000 + n;
 
@@ -125,18 +132,28 @@ describe('what is not poison stops the merging consumer', () => {
   let site: Site;
   let records: Records;
   let service: RunningService | undefined;
+  let role: string;
   let lastKey = 0;
 
   before(async () => {
     site = await openSite({ prefix: 'mergemend', partitions: 1, direction: 'both', settings: QUICK });
     records = await openRecords(site);
-    service = await startService(site.config, ROLES);
+    role = `${site.name}_service`;
+    await site.pool.query(`CREATE ROLE ${role} LOGIN PASSWORD 'only here'`);
+    await site.pool.query(GRANTS(role));
+    const url = new URL(site.config.postgres.url);
+    url.username = role;
+    url.password = 'only here';
+    const overrides = { 'postgres.url': url.href };
+    service = await startService(await loadConfig({ file: site.configFile, env: {}, overrides }), ROLES);
     await merged(await produce());
   });
 
   after(async () => {
     await service?.stop();
     await records?.close();
+    await site?.pool.query(`DROP OWNED BY ${role}`);
+    await site?.pool.query(`DROP ROLE ${role}`);
     await site?.drop();
   });
 
@@ -162,7 +179,7 @@ describe('what is not poison stops the merging consumer', () => {
     {
       name: 'a target that was dropped',
       code: /DELTA_TABLE_MISSING/,
-      remedy: /xx/,
+      remedy: /^Create mergemend_\w+\.employees \(`deltaferry setup` checks it\)/,
       damage: () => inDelta(site, 'DROP TABLE TABLE_NAME'),
       mend: () =>
         inDelta(
@@ -172,11 +189,18 @@ describe('what is not poison stops the merging consumer', () => {
     },
     {
       name: 'a target that lost a column',
-      code: /xx/,
-      remedy: /xx/,
+      code: /DELTA_COLUMN_MISSING/,
+      remedy: /salary|column/i,
       damage: () =>
         inDelta(site, 'CREATE OR REPLACE TABLE TABLE_NAME (emp_id BIGINT, name STRING) USING DELTA'),
       mend: () => inDelta(site, 'ALTER TABLE TABLE_NAME ADD COLUMNS (salary DECIMAL(12,2))'),
+    },
+    {
+      name: 'a revoked grant on the control schema',
+      code: /POSTGRES_42501/,
+      remedy: /^Grant role mergemend_\w+_service what the message names/,
+      damage: () => site.pool.query(`REVOKE UPDATE ON deltaferry.offsets FROM ${role}`),
+      mend: () => site.pool.query(`GRANT UPDATE ON deltaferry.offsets TO ${role}`),
     },
     {
       name: 'a control schema that lacks its table',
@@ -189,19 +213,22 @@ describe('what is not poison stops the merging consumer', () => {
 
   for (const { name, code, remedy, damage, mend } of breaks)
     it(`${name}: stops with the remedy, sets nothing aside, goes on by itself once mended`, async () => {
+      await until('the service to be ready', async () => (await service!.readyz()).status === 200);
       await damage();
       const keys = await produce();
-      const part = await until('readiness to say so', async () => {
-        const { status, parts } = await service!.readyz();
-        const found = parts[`delta-merge/${site.name}/0`];
-        return status === 503 && found?.state === 'stopped' && found;
-      });
-      assert.match(part.code ?? '', code);
-      assert.match(part.remedy ?? '', remedy);
-      assert.ok((await records.backlog()) > 0n);
-      await mend();
+      try {
+        const part = await until('readiness to say so', async () => {
+          const { status, parts } = await service!.readyz();
+          const found = parts[`delta-merge/${site.name}/0`];
+          return status === 503 && found?.state === 'stopped' && found;
+        });
+        assert.match(part.code ?? '', code);
+        assert.match(part.remedy ?? '', remedy);
+        assert.ok((await records.backlog()) > 0n);
+      } finally {
+        await mend();
+      }
       await merged(keys);
       assert.deepEqual(await records.deadLetters(), []);
-      await until('the service to be ready', async () => (await service!.readyz()).status === 200);
     });
 });

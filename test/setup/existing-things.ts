@@ -42,7 +42,7 @@ export const request: SetupRequest = {
 };
 
 export const nothing: Existing = {
-  pendingMigrations: ['0001_control'],
+  pendingMigrations: ['0001_control', '0002_capture_and_merge'],
   topics: new Map(),
   subjects: new Map(),
   histories: new Map([['public.employees', { exists: false, schemaExists: true, enums: new Map() }]]),

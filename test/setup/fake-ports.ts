@@ -11,7 +11,7 @@ export function fakePorts(replaced: Partial<SetupPorts> = {}): SetupPorts {
   const tables = new Map<string, HistoryTableFacts>();
   const deltas = new Map<string, DeltaTableFacts>();
   const captured = new Set<string>();
-  const pending = ['0001_control'];
+  const pending = ['0001_control', '0002_capture_and_merge'];
   return {
     control: {
       pending: () => Promise.resolve([...pending]),

@@ -8,7 +8,7 @@ describe('setup plan', () => {
   it('creates everything, in an order in which nothing is used before it exists', () => {
     const withDelta: Existing = { ...nothing, deltas: everything.deltas };
     assert.deepEqual(texts(planSetup(request, withDelta)), [
-      'create control schema deltaferry: apply 0001_control',
+      'create control schema deltaferry: apply 0001_control, 0002_capture_and_merge',
       'create topic deltaferry.positions: 1 partition, compacted',
       'create topic employees_changes: 8 partitions, deleted after 7 days',
       'create topic employees_changes.dead-letters: 1 partition, deleted after 30 days',

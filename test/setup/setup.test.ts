@@ -57,7 +57,7 @@ describe('applying a setup', () => {
     const withDelta = { tables: [{ ...request.tables[0]!, deltaTable: 'default.employees' }] };
     const plan = planSetup(withDelta, await readExisting(withDelta, ports));
     await assert.rejects(applySetup(plan, ports), { code: 'SETUP_MISMATCH' });
-    assert.deepEqual(await ports.control.pending(), ['0001_control']);
+    assert.deepEqual(await ports.control.pending(), ['0001_control', '0002_capture_and_merge']);
   });
 
   it('says so when another one created something else meanwhile', async () => {

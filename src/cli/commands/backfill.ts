@@ -61,6 +61,7 @@ async function backfill(name: string, options: Options, context: Context): Promi
   const textOf = loadProgressText(name);
   const began = performance.now();
   let last: BackfillProgress | null = null;
+  const stages: { readonly stage: string; readonly at: number }[] = [];
   try {
     const result = await backfillTable({
       config,
@@ -68,12 +69,17 @@ async function backfill(name: string, options: Options, context: Context): Promi
       mode,
       rowsPerPiece,
       // What goes wrong is told in the report's own lines.
-      logger: createLogger({ ...config.log, level: isDebugging(config.log.level) ? config.log.level : 'error', clean }),
+      logger: createLogger({
+        ...config.log,
+        level: isDebugging(config.log.level) ? config.log.level : 'error',
+        clean,
+      }),
       signal: context.interruptible(),
       onProgress(progress) {
         if (progress.stage !== 'loading' && progress.stage !== last?.stage && progress.stage !== 'done')
           report.line(textOf(progress, performance.now()));
         else report.progress(textOf(progress, performance.now()));
+        if (progress.stage !== last?.stage) stages.push({ stage: progress.stage, at: performance.now() });
         last = progress;
       },
       onTrouble: (error) => report.line(clean(`${name}: trying again after: ${describeError(error)}`)),
@@ -82,7 +88,13 @@ async function backfill(name: string, options: Options, context: Context): Promi
     const version = (last as BackfillProgress | null)?.pinned?.version ?? null;
     report.end();
     if (options.json === true)
-      return printJson(context, { mode, ...result, version, seconds: Math.round(seconds * 1000) / 1000 });
+      return printJson(context, {
+        mode,
+        ...result,
+        version,
+        seconds: rounded(seconds),
+        stages: lasting(stages),
+      });
     if (mode === 'give-up') return report.line(`${name}: the load was given up; live changes go on`);
     const aside = result.rejected === 0 ? '' : `; ${rows(result.rejected)} set aside as dead letters`;
     report.line(
@@ -92,6 +104,15 @@ async function backfill(name: string, options: Options, context: Context): Promi
     report.end();
   }
 }
+
+/** How long each stage took, seconds. */
+function lasting(stages: readonly { readonly stage: string; readonly at: number }[]): Record<string, number> {
+  return Object.fromEntries(
+    stages.slice(0, -1).map(({ stage, at }, index) => [stage, rounded((stages[index + 1]!.at - at) / 1000)]),
+  );
+}
+
+const rounded = (seconds: number): number => Math.round(seconds * 1000) / 1000;
 
 const isDebugging = (level: string): boolean => level === 'debug' || level === 'trace';
 

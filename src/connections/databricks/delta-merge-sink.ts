@@ -24,7 +24,7 @@ export interface DeltaMergeSinkOptions {
   readonly sink: string;
   /** Folder in a volume for large merges, such as `/Volumes/main/default/deltaferry`. */
   readonly stagingVolume?: string | undefined;
-  /** Rows of at most so many bytes go with the statement; default 1 MB. */
+  /** Rows of at most so many bytes go with the statement; default 2 MB. */
   readonly inlineBytes?: number | undefined;
   /** Longest run of one MERGE; default 900,000. */
   readonly mergeTimeoutMs?: number | undefined;
@@ -37,7 +37,7 @@ export interface DeltaMergeSinkOptions {
 }
 
 const DEFAULTS = {
-  inlineBytes: 1_000_000,
+  inlineBytes: 2_000_000,
   mergeTimeoutMs: 900_000,
   conflictRetries: 5,
   claimTimeoutMs: 120_000,

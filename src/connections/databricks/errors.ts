@@ -182,8 +182,8 @@ export function translateDatabricks(error: unknown, where: DatabricksWhere): Del
   if (LOGIN_REFUSED.test(text))
     return new OperatorError(details('DATABRICKS_LOGIN', 'Check databricks.oauth (clientId, clientSecret).'));
   const state = found.response?.sqlState ?? '';
-  // A line of ours that does not parse is our mistake, and no value's.
-  if (VALUE_STATE.test(state) && where.columns !== undefined && !errorClass?.startsWith('MALFORMED'))
+  // A line of ours that does not parse is our mistake, and Delta's own classes are all named above.
+  if (VALUE_STATE.test(state) && where.columns !== undefined && !/^(MALFORMED|DELTA_)/.test(errorClass ?? ''))
     return new PoisonError(details('DELTA_VALUE_REFUSED'));
   if (LASTING_STATE.test(state))
     return new OperatorError(details('DATABRICKS_REFUSED', 'Correct what the message names.'));

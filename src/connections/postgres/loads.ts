@@ -119,7 +119,7 @@ export async function checkEmpty(client: PoolClient, target: string): Promise<vo
   throw new OperatorError({
     code: 'LOAD_TARGET_NOT_EMPTY',
     message: `Table ${target} holds rows: a load fills an empty table only.`,
-    remedy: `Empty it (TRUNCATE ${target}) or name another table, then load again.`,
+    remedy: `Load into another table, or empty this one, where its changes are captured after SET deltaferry.origin = 'load' (else its rows are deleted in Delta as well).`,
   });
 }
 

@@ -22,11 +22,13 @@ export interface PostgresLogOptions extends PostgresOptions {
   readonly pageChanges?: number | undefined;
   /** Most bytes of a page, but for a single larger change; default 2 MB. */
   readonly pageBytes?: number | undefined;
+  /** Windows of more log rows are streamed; default 500. */
+  readonly smallWindowRows?: number | undefined;
   /** Milliseconds that never go backwards. */
   readonly now?: (() => number) | undefined;
 }
 
-const DEFAULTS = { pageChanges: 5_000, pageBytes: 2 * 1024 * 1024 };
+const DEFAULTS = { pageChanges: 5_000, pageBytes: 2 * 1024 * 1024, smallWindowRows: 500 };
 /** How often the triggers are looked at: what somebody drops is noticed so soon. */
 const CHECK_EVERY_MS = 5_000;
 
@@ -43,7 +45,11 @@ export function createPostgresLog(options: PostgresLogOptions): PostgresLog {
   const readRow = logRowReader(options);
   const open = openTransactions(now);
   const upkeep = createLogUpkeep({ pool, table: mapping.name });
-  const windows = createLogWindows(options, log, where);
+  const windows = createLogWindows(
+    { ...options, smallWindowRows: options.smallWindowRows ?? DEFAULTS.smallWindowRows },
+    log,
+    where,
+  );
   let checkedAt = Number.NEGATIVE_INFINITY;
 
   async function checkCapture(): Promise<void> {

@@ -20,8 +20,8 @@ export interface LogWindows {
   close(): Promise<void>;
 }
 
-/** As large as a small window may be: bytes as they are stored, which may be compressed. */
-const SMALL = { rows: 500, bytes: 256 * 1024 };
+/** Most bytes of a small window, as they are stored, which may be compressed. */
+const SMALL_WINDOW_BYTES = 256 * 1024;
 /** How much of a large window may wait in memory between the connection and the reader. */
 const READ_AHEAD_BYTES = 256 * 1024;
 
@@ -37,12 +37,13 @@ interface SmallRow {
 
 /** Reads windows of one log (quoted) on a connection of its own, which is held as long as a window takes. */
 export function createLogWindows(
-  options: PostgresOptions,
+  options: PostgresOptions & { readonly smallWindowRows: number },
   log: string,
   where: (doing: string) => PostgresWhere,
 ): LogWindows {
   const pool = openReaders(options);
-  const small = { name: 'deltaferry small window', text: smallWindowSql(log, SMALL) };
+  const most = { rows: options.smallWindowRows, bytes: SMALL_WINDOW_BYTES };
+  const small = { name: 'deltaferry small window', text: smallWindowSql(log, most) };
   const large = windowSql(log);
 
   /** Null where the window is too large for one answer. */

@@ -180,9 +180,10 @@ describe('a former owner', () => {
 
     const next = site.sink(table, PEOPLE);
     assert.equal(await positionOf(next), 0n);
-    await next.merge([partOf(0, 0, 4, personChange(2, 'next'))], forever);
     // It conflicts with the fence, tries again, and finds its epoch over.
     await assert.rejects(late, { code: 'EPOCH_MOVED' });
+    assert.deepEqual(await stored(table), {});
+    await next.merge([partOf(0, 0, 4, personChange(2, 'next'))], forever);
     assert.deepEqual([await positionOf(next), await stored(table)], [4n, { 2: 'next' }]);
   });
 

@@ -302,9 +302,16 @@ describe('record stream on Kafka', () => {
     await until('the end', () => reader.seen.get(0)?.includes(5));
     assert.deepEqual(log, [
       'asked for 0,1',
-      ...['batch from 0', 'batch from 1', 'batch from 2', 'batch from 3', 'ended'],
+      'batch from 0',
+      'batch from 1',
+      'batch from 2',
+      'batch from 3',
+      'ended',
       'asked for 0',
-      ...['batch from 2', 'batch from 3', 'batch from 4', 'batch from 5'],
+      'batch from 2',
+      'batch from 3',
+      'batch from 4',
+      'batch from 5',
     ]);
     assert.deepEqual(reader.seen.get(1), numbers(10, 16));
   });

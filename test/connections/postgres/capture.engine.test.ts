@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, beforeEach, describe, it } from 'node:test';
 import type { Pool } from 'pg';
-import { createTriggerSql, CAPTURE_EVENTS, logTable } from '../../../src/connections/postgres/capture-ddl.ts';
-import { capture, copyIn, mappingOf, type Captured } from './captured.ts';
+import { logTable } from '../../../src/connections/postgres/capture-ddl.ts';
+import { capture, copyIn, mappingOf, run, together, type Captured } from './captured.ts';
 import { createDatabase, type TestDatabase } from './database.ts';
 
 let database: TestDatabase;
@@ -13,15 +13,6 @@ before(async () => {
 });
 after(() => database.drop());
 
-/** All statements in one transaction, or each in its own. */
-async function run(...statements: readonly string[]): Promise<void> {
-  for (const statement of statements) await pool.query(statement);
-}
-
-async function together(...statements: readonly string[]): Promise<void> {
-  await run(`begin; ${statements.join('; ')}; commit`);
-}
-
 /** A user who loses one of these has a Delta table that differs from Postgres, and no sign of it. */
 describe('a plain table', () => {
   const mapping = mappingOf('pay', ['id'], { id: 'bigint', name: 'text', salary: 'numeric(12,2)' });
@@ -29,11 +20,11 @@ describe('a plain table', () => {
     JSON.stringify({ id: String(id), name, salary });
   let log: Captured;
   before(async () => {
-    await run('create table pay (id bigint primary key, name text, salary numeric(12,2), note text)');
+    await run(pool, 'create table pay (id bigint primary key, name text, salary numeric(12,2), note text)');
     log = await capture(pool, { table: 'public.pay', mapping, history: null });
   });
   beforeEach(async () => {
-    await run('delete from pay', `insert into pay values (1, 'a', 1), (2, 'b', 2), (3, null, 3)`);
+    await run(pool, 'delete from pay', `insert into pay values (1, 'a', 1), (2, 'b', 2), (3, null, 3)`);
     await log.logged();
   });
 
@@ -133,7 +124,7 @@ describe('a plain table', () => {
   ];
   for (const { name, sql, expected } of cases)
     it(name, async () => {
-      await run(...sql);
+      await run(pool, ...sql);
       assert.deepEqual(await log.net(), expected.toSorted());
     });
 
@@ -147,6 +138,7 @@ describe('a plain table', () => {
 
   it('several statements of one transaction come to one change per key', async () => {
     await together(
+      pool,
       `insert into pay values (30, 'x', 1)`,
       'update pay set salary = 2 where id = 30',
       'update pay set salary = 9 where id = 1',
@@ -164,6 +156,7 @@ describe('a plain table', () => {
 
   it('what a savepoint takes back is not logged', async () => {
     await together(
+      pool,
       'update pay set salary = 10 where id = 1',
       'savepoint s',
       'update pay set salary = 11 where id = 1',
@@ -178,12 +171,13 @@ describe('a plain table', () => {
   });
 
   it('what a transaction takes back is not logged', async () => {
-    await run('begin; truncate pay; rollback');
+    await run(pool, 'begin; truncate pay; rollback');
     assert.deepEqual(await log.net(), []);
   });
 
   it('what our own sink writes is not logged, and what others write besides it is', async () => {
     await together(
+      pool,
       `set local deltaferry.origin = 'delta'`,
       `insert into pay values (40, 'x', 1)`,
       'update pay set salary = 0',
@@ -192,20 +186,21 @@ describe('a plain table', () => {
     );
     assert.deepEqual(await log.net(), []);
     // The setting ends with its transaction.
-    await run(`insert into pay values (41, 'x', 1)`);
+    await run(pool, `insert into pay values (41, 'x', 1)`);
     assert.deepEqual(await log.net(), [`41: null → ${row(41, 'x', '1.00')}`]);
   });
 
   it('a trigger of the user’s that updates the row again', async () => {
     await run(
+      pool,
       `create function bump() returns trigger language plpgsql as $$ begin
          update pay set salary = new.salary + 100 where id = new.id; return null; end $$`,
       `create trigger bump after insert or update of name on pay for each row execute function bump()`,
     );
     try {
-      await run(`insert into pay values (50, 'x', 1)`, `update pay set name = 'z' where id in (1, 2)`);
+      await run(pool, `insert into pay values (50, 'x', 1)`, `update pay set name = 'z' where id in (1, 2)`);
     } finally {
-      await run('drop function bump cascade');
+      await run(pool, 'drop function bump cascade');
     }
     assert.deepEqual(await log.net(), [
       `1: ${row(1, 'a', '1.00')} → ${row(1, 'z', '101.00')}`,
@@ -216,27 +211,29 @@ describe('a plain table', () => {
 
   it('a trigger of the user’s that changes the row before it is written', async () => {
     await run(
+      pool,
       `create function shout() returns trigger language plpgsql as $$ begin new.name = upper(new.name); return new; end $$`,
       'create trigger shout before insert or update on pay for each row execute function shout()',
     );
     try {
-      await run(`insert into pay values (51, 'x', 1)`);
+      await run(pool, `insert into pay values (51, 'x', 1)`);
     } finally {
-      await run('drop function shout cascade');
+      await run(pool, 'drop function shout cascade');
     }
     assert.deepEqual(await log.net(), [`51: null → ${row(51, 'X', '1.00')}`]);
   });
 
   it('rows that a foreign key deletes or empties with others', async () => {
     await run(
+      pool,
       'create table dept (name text primary key)',
       `insert into dept values ('a'), ('b')`,
       'alter table pay add constraint dept foreign key (name) references dept on delete cascade on update cascade',
     );
     try {
-      await run(`delete from dept where name = 'a'`, `update dept set name = 'B' where name = 'b'`);
+      await run(pool, `delete from dept where name = 'a'`, `update dept set name = 'B' where name = 'b'`);
     } finally {
-      await run('alter table pay drop constraint dept', 'drop table dept');
+      await run(pool, 'alter table pay drop constraint dept', 'drop table dept');
     }
     assert.deepEqual(await log.net(), [
       `1: ${row(1, 'a', '1.00')} → null`,
@@ -246,7 +243,7 @@ describe('a plain table', () => {
 
   it('knows the transaction of a change, and its time', async () => {
     const before = await pool.query<{ now: string }>('select clock_timestamp() as now');
-    await run(`update pay set salary = 77 where id = 1`);
+    await run(pool, `update pay set salary = 77 where id = 1`);
     const found = await pool.query<{ own: boolean; timely: boolean }>(
       `select xid < pg_current_xact_id() as own, changed_at between $1 and clock_timestamp() as timely
        from ${logTable('pay')} order by change_id desc limit 1`,
@@ -255,285 +252,88 @@ describe('a plain table', () => {
     assert.deepEqual(found.rows, [{ own: true, timely: true }]);
   });
 
-  it('a renamed table is logged under its old name here, TRUNCATE as well', async () => {
-    await run('alter table pay rename to wages');
+  it('a session that goes on while columns come and go', async () => {
+    const client = await pool.connect();
     try {
-      await run('update wages set salary = 5 where id = 1', 'truncate wages');
+      const write = () => client.query('update pay set salary = salary + 1 where id = 1');
+      await write();
+      await pool.query(`alter table pay add column extra int default 7`);
+      await write();
+      await pool.query('alter table pay drop column note, alter column salary type numeric(14,2)');
+      await write();
     } finally {
-      await run('alter table wages rename to pay');
+      client.release();
+      await run(
+        pool,
+        'alter table pay drop column extra, add column note text, alter column salary type numeric(12,2)',
+      );
+    }
+    assert.deepEqual(
+      (await log.logged()).map(({ before, after }) => [before?.['salary'], after?.['salary']]),
+      [
+        ['1.00', '2.00'],
+        ['2.00', '3.00'],
+        ['3.00', '4.00'],
+      ],
+    );
+  });
+
+  it('a table of many columns, and one of nothing but its key', async () => {
+    const names = Array.from({ length: 300 }, (_, n) => `c${n}`);
+    await run(
+      pool,
+      `create table many (id bigint primary key, ${names.map((name) => `${name} int`).join(', ')})`,
+      'create table few (id bigint primary key)',
+    );
+    const columns = { id: 'bigint', ...Object.fromEntries(names.map((name) => [name, 'integer'])) };
+    const many = await capture(pool, {
+      table: 'public.many',
+      mapping: mappingOf('many', ['id'], columns),
+      history: null,
+    });
+    const few = await capture(pool, {
+      table: 'public.few',
+      mapping: mappingOf('few', ['id'], { id: 'bigint' }),
+      history: null,
+    });
+    await run(
+      pool,
+      'insert into many (id, c299) values (1, 5)',
+      'update many set c0 = 1',
+      'insert into few values (1)',
+      'update few set id = 1',
+      'update few set id = 2',
+    );
+    const [inserted, updated] = await many.logged();
+    assert.equal(Object.keys(inserted?.after ?? {}).length, 301);
+    assert.deepEqual(
+      [updated?.after?.['c0'], updated?.after?.['c299'], updated?.after?.['c1']],
+      ['1', '5', null],
+    );
+    assert.deepEqual(
+      await few.net(),
+      ['1: null → {"id":"1"}', '1: {"id":"1"} → null', '2: null → {"id":"2"}'].toSorted(),
+    );
+  });
+
+  it('a renamed table is logged under its old name here, TRUNCATE as well', async () => {
+    await run(pool, 'alter table pay rename to wages');
+    try {
+      await run(pool, 'update wages set salary = 5 where id = 1', 'truncate wages');
+    } finally {
+      await run(pool, 'alter table wages rename to pay');
     }
     assert.equal((await log.net()).length, 4);
   });
 
   it('50,000 rows in one statement, with little memory to join them', async () => {
-    await run(`insert into pay select i, 'e' || i, 1 from generate_series(1001, 51000) i`);
+    await run(pool, `insert into pay select i, 'e' || i, 1 from generate_series(1001, 51000) i`);
     await log.logged();
-    await together(`set local work_mem = '64kB'`, 'update pay set salary = salary + 1 where id > 1000');
+    await together(pool, `set local work_mem = '64kB'`, 'update pay set salary = salary + 1 where id > 1000');
     const counted = await pool.query<{ rows: string; keys: string }>(
       `select count(*) as rows, count(distinct key) as keys from ${logTable('pay')}
        where key::bigint > 1000 and before ->> 'salary' = '1.00' and after ->> 'salary' = '2.00'`,
     );
     assert.deepEqual(counted.rows, [{ rows: '50000', keys: '50000' }]);
-  });
-});
-
-describe('a history (SCD2)', () => {
-  const mapping = mappingOf('staff', ['emp_id'], { emp_id: 'bigint', name: 'text' });
-  const history = { onDate: 'on_date', offDate: 'off_date' };
-  const person = (id: number, name: string) => JSON.stringify({ emp_id: String(id), name });
-  let log: Captured;
-  before(async () => {
-    await run(
-      `create table staff (emp_id bigint, name text, is_active boolean not null, on_date timestamptz,
-         off_date timestamptz, primary key (emp_id, on_date))`,
-    );
-    log = await capture(pool, { table: 'public.staff', mapping, history });
-  });
-  beforeEach(async () => {
-    await run(
-      'delete from staff',
-      `insert into staff values (1, 'a0', false, '2020-01-01', '2021-01-01'), (1, 'a', true, '2021-01-01', null),
-         (2, 'b', true, '2021-01-01', 'infinity'), (3, 'gone', false, '2021-01-01', '2022-01-01')`,
-    );
-    await log.logged();
-  });
-
-  const close = (id: number) =>
-    `update staff set off_date = now(), is_active = false where emp_id = ${id} and (off_date is null or off_date = 'infinity')`;
-  const open = (id: number, name: string) => `insert into staff values (${id}, '${name}', true, now(), null)`;
-  const cases: readonly { name: string; sql: readonly string[]; expected: readonly string[] }[] = [
-    {
-      name: 'ending a version and opening the next is an update',
-      sql: [close(1), open(1, 'a2')],
-      expected: [`1: ${person(1, 'a')} → ${person(1, 'a2')}`],
-    },
-    {
-      name: 'opening before ending is the same',
-      sql: [open(1, 'a2'), `update staff set off_date = now() where emp_id = 1 and name = 'a'`],
-      expected: [`1: ${person(1, 'a')} → ${person(1, 'a2')}`],
-    },
-    {
-      name: 'a new version that says the same is no change',
-      sql: [close(1), open(1, 'a')],
-      expected: [],
-    },
-    {
-      name: 'ending the current version is a delete',
-      sql: [close(1)],
-      expected: [`1: ${person(1, 'a')} → null`],
-    },
-    {
-      name: 'a current version that ends in infinity is one',
-      sql: [close(2)],
-      expected: [`2: ${person(2, 'b')} → null`],
-    },
-    {
-      name: 'an open end written another way is no change',
-      sql: ['update staff set off_date = null where emp_id = 2'],
-      expected: [],
-    },
-    {
-      name: 'deleting the current version is a delete',
-      sql: ['delete from staff where emp_id = 1 and off_date is null'],
-      expected: [`1: ${person(1, 'a')} → null`],
-    },
-    {
-      name: 'opening alone is an insert',
-      sql: [open(3, 'back')],
-      expected: [`3: null → ${person(3, 'back')}`],
-    },
-    {
-      name: 're-opening is an insert',
-      sql: ['update staff set off_date = null, is_active = true where emp_id = 3'],
-      expected: [`3: null → ${person(3, 'gone')}`],
-    },
-    {
-      name: 'changing the current version in place is an update',
-      sql: [`update staff set name = 'corrected' where emp_id = 1 and off_date is null`],
-      expected: [`1: ${person(1, 'a')} → ${person(1, 'corrected')}`],
-    },
-    {
-      name: 'moving the start of the current version is no change',
-      sql: [`update staff set on_date = '2021-06-01' where emp_id = 1 and off_date is null`],
-      expected: [],
-    },
-    {
-      name: 'corrections of closed versions are not changes of the current state',
-      sql: [
-        `update staff set name = 'old' where emp_id = 1 and off_date is not null`,
-        `insert into staff values (1, 'older', false, '2019-01-01', '2020-01-01')`,
-        `delete from staff where emp_id = 3`,
-      ],
-      expected: [],
-    },
-    {
-      name: 'giving a version to another key is a delete and an insert',
-      sql: ['update staff set emp_id = 9 where emp_id = 1'],
-      expected: [`1: ${person(1, 'a')} → null`, `9: null → ${person(9, 'a')}`],
-    },
-    {
-      name: 'TRUNCATE is a delete per current key',
-      sql: ['truncate staff'],
-      expected: [`1: ${person(1, 'a')} → null`, `2: ${person(2, 'b')} → null`],
-    },
-    {
-      name: 'two changes in one transaction are one',
-      sql: [close(1), open(1, 'x'), `update staff set name = 'y' where emp_id = 1 and off_date is null`],
-      expected: [`1: ${person(1, 'a')} → ${person(1, 'y')}`],
-    },
-    {
-      name: 'ending all and opening all in two statements',
-      sql: [
-        'update staff set off_date = now(), is_active = false where is_active',
-        `insert into staff select emp_id, name || '!', true, now(), null from staff where off_date = now()`,
-      ],
-      expected: [`1: ${person(1, 'a')} → ${person(1, 'a!')}`, `2: ${person(2, 'b')} → ${person(2, 'b!')}`],
-    },
-  ];
-  for (const { name, sql, expected } of cases)
-    it(name, async () => {
-      await together(...sql);
-      assert.deepEqual(await log.net(), expected.toSorted());
-    });
-
-  it('a version is not ended before it began, and one far ahead freezes nothing', async () => {
-    const at = async (onDate: string) => {
-      await run(
-        'delete from staff',
-        `insert into staff values (5, 'x', true, ${onDate}, null)`,
-        `update staff set name = 'y'`,
-      );
-      const { rows } = await pool.query<{ after: boolean; near: boolean }>(
-        `select changed_at > s.on_date as after, changed_at < clock_timestamp() + '5 minutes 1 second' as near
-         from ${logTable('staff')}, staff s where s.emp_id = 5 order by change_id desc limit 1`,
-      );
-      return rows[0];
-    };
-    assert.deepEqual(await at(`clock_timestamp() + '3 minutes'`), { after: true, near: true });
-    assert.deepEqual(await at(`clock_timestamp() + '1 hour'`), { after: false, near: true });
-    assert.deepEqual(await at(`'infinity'`), { after: false, near: true });
-    assert.deepEqual(await at(`'-infinity'`), { after: true, near: true });
-    assert.deepEqual(await at(`clock_timestamp()`), { after: true, near: true });
-  });
-});
-
-describe('keys', () => {
-  it('of several columns are a JSON array, whatever is in them', async () => {
-    await run(
-      'create table places (land text, zip varchar(8), "day" date, what text, primary key (land, zip, "day"))',
-    );
-    const mapping = mappingOf('places', ['zip', 'land', 'day'], {
-      land: 'text',
-      zip: 'varchar(8)',
-      day: 'date',
-      what: 'text',
-    });
-    const log = await capture(pool, { table: 'public.places', mapping, history: null });
-    await run(`insert into places values ('d"e', '1,2', '2026-01-02', 'x')`, `update places set land = 'at'`);
-    const keys = (await log.logged()).map(({ key }) => JSON.parse(key) as unknown);
-    assert.deepEqual(keys, [
-      ['1,2', 'd"e', '2026-01-02'],
-      // The two sides of the changed key, in either order.
-      ...((keys[1] as string[])[1] === 'at'
-        ? [
-            ['1,2', 'at', '2026-01-02'],
-            ['1,2', 'd"e', '2026-01-02'],
-          ]
-        : [
-            ['1,2', 'd"e', '2026-01-02'],
-            ['1,2', 'at', '2026-01-02'],
-          ]),
-    ]);
-  });
-
-  it('that a collation takes for equal are two keys', async () => {
-    await run(
-      `create collation anycase (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`,
-      'create table words (word text collate anycase primary key, n int)',
-    );
-    const mapping = mappingOf('words', ['word'], { word: 'text', n: 'integer' });
-    const log = await capture(pool, { table: 'public.words', mapping, history: null });
-    await run(`insert into words values ('a', 1)`, `update words set word = 'A'`);
-    assert.deepEqual(await log.net(), [
-      `A: null → {"word":"A","n":"1"}`,
-      `a: null → {"word":"a","n":"1"}`,
-      `a: {"word":"a","n":"1"} → null`,
-    ]);
-  });
-});
-
-describe('a partitioned table', () => {
-  const mapping = mappingOf('sales', ['region', 'id'], { region: 'text', id: 'bigint', amount: 'integer' });
-  const RELATIONS = ['public.sales', 'public.sales_eu', 'public.sales_eu_de', 'public.sales_us'];
-  const sale = (region: string, id: number, amount: number) =>
-    JSON.stringify({ region, id: String(id), amount: String(amount) });
-  let log: Captured;
-  before(async () => {
-    await run(
-      'create table sales (region text, id bigint, amount int, primary key (region, id)) partition by list (region)',
-      `create table sales_eu partition of sales for values in ('de', 'fr') partition by list (region)`,
-      `create table sales_eu_de partition of sales_eu for values in ('de')`,
-      // Columns in another order than the parent's.
-      'create table sales_us (amount int, id bigint not null, region text not null)',
-      `alter table sales attach partition sales_us for values in ('us')`,
-    );
-    log = await capture(pool, { table: 'public.sales', mapping, history: null }, RELATIONS);
-  });
-  beforeEach(async () => {
-    await run(`delete from sales`, `insert into sales values ('de', 1, 10), ('us', 2, 20)`);
-    await log.logged();
-  });
-
-  it('logs what is written to it, also where a row moves to another partition', async () => {
-    await run(
-      `insert into sales values ('de', 3, 30)`,
-      `update sales set region = 'us' where id = 1`,
-      'update sales set amount = 21 where id = 2',
-      'delete from sales where id = 3',
-    );
-    assert.deepEqual(await log.net(), [
-      `["de", "1"]: ${sale('de', 1, 10)} → null`,
-      `["de", "3"]: null → ${sale('de', 3, 30)}`,
-      `["de", "3"]: ${sale('de', 3, 30)} → null`,
-      `["us", "1"]: null → ${sale('us', 1, 10)}`,
-      `["us", "2"]: ${sale('us', 2, 20)} → ${sale('us', 2, 21)}`,
-    ]);
-  });
-
-  it('logs what is written to a partition, once', async () => {
-    await run(
-      `insert into sales_eu values ('de', 3, 30)`,
-      `update sales_us set amount = 22`,
-      `delete from sales_eu_de where id = 1`,
-      'truncate sales_eu_de',
-    );
-    assert.deepEqual(await log.net(), [
-      `["de", "1"]: ${sale('de', 1, 10)} → null`,
-      `["de", "3"]: null → ${sale('de', 3, 30)}`,
-      `["de", "3"]: ${sale('de', 3, 30)} → null`,
-      `["us", "2"]: ${sale('us', 2, 20)} → ${sale('us', 2, 22)}`,
-    ]);
-  });
-
-  it('logs TRUNCATE of the whole once per row, with partitions added since', async () => {
-    await run(`create table sales_eu_fr partition of sales_eu for values in ('fr')`);
-    await run(`insert into sales values ('fr', 5, 50)`, 'truncate sales');
-    const rows = await log.logged();
-    assert.deepEqual(
-      rows
-        .filter(({ op }) => op === 'D')
-        .map(({ key }) => key)
-        .filter((key, at, all) => all.indexOf(key) === at)
-        .toSorted(),
-      ['["de", "1"]', '["fr", "5"]', '["us", "2"]'],
-    );
-    await run('drop table sales_eu_fr');
-  });
-
-  it('can get its triggers again and again', async () => {
-    for (const relation of RELATIONS)
-      for (const event of CAPTURE_EVENTS) await run(createTriggerSql('sales', event, relation));
-    await run(`update sales set amount = 0 where region = 'us'`);
-    assert.equal((await log.logged()).length, 1);
   });
 });

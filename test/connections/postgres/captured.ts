@@ -70,6 +70,16 @@ export async function capture(
   };
 }
 
+/** Statements one by one, each in its own transaction. */
+export async function run(pool: Pool, ...statements: readonly string[]): Promise<void> {
+  for (const statement of statements) await pool.query(statement);
+}
+
+/** All statements in one transaction. */
+export async function together(pool: Pool, ...statements: readonly string[]): Promise<void> {
+  await pool.query(`begin; ${statements.join('; ')}; commit`);
+}
+
 export async function copyIn(pool: Pool, statement: string, text: string): Promise<void> {
   const client = await pool.connect();
   try {

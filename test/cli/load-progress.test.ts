@@ -1,0 +1,51 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { duration, loadProgressText } from '../../src/cli/load-progress.ts';
+import type { BackfillProgress } from '../../src/service/backfill.ts';
+
+const at = (stage: BackfillProgress['stage'], rows: number): BackfillProgress => ({
+  load: 'load-1',
+  stage,
+  pinned: { tableId: 'table-1', version: 12, ts: 0, rows: 2_000_000 },
+  read: rows * 2,
+  published: rows,
+  rejected: 0,
+  applied: rows / 2,
+});
+
+describe('the progress of a load', () => {
+  it('says rows, the rate of each stage over the last seconds, and how long it takes', () => {
+    const text = loadProgressText('employees');
+    text(at('loading', 0), 0);
+    text(at('loading', 100_000), 4_000);
+    assert.equal(
+      text(at('loading', 1_000_000), 10_000),
+      'employees: 500,000 of 2,000,000 rows (25%) · read 0/s · published 0/s · applied 0/s',
+      'what is older than the window does not count',
+    );
+    assert.equal(
+      text(at('loading', 1_200_000), 12_000),
+      'employees: 600,000 of 2,000,000 rows (30%) · read 200,000/s · published 100,000/s · applied 50,000/s · 28 s left',
+    );
+  });
+
+  for (const [stage, expected] of [
+    ['pinning', 'employees: choosing the version to load'],
+    ['exporting', 'employees: exporting 2,000,000 rows of version 12'],
+    ['handing over', 'employees: moving 5 rows into the table'],
+    ['done', 'employees: 5 rows loaded'],
+  ] as const)
+    it(`${stage}: ${expected}`, () => {
+      assert.equal(loadProgressText('employees')(at(stage, 10), 0), expected);
+    });
+
+  it('writes durations as people do', () => {
+    assert.deepEqual([0, 59.4, 60, 125, 3609].map(duration), [
+      '0 s',
+      '59 s',
+      '1:00 min',
+      '2:05 min',
+      '1:00:09 h',
+    ]);
+  });
+});

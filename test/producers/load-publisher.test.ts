@@ -1,0 +1,176 @@
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { FencedError } from '../../src/errors.ts';
+import type { PublishedSoFar, SnapshotRow } from '../../src/ports/load.ts';
+import { publishLoad, type LoadPublisherOptions } from '../../src/producers/load-publisher.ts';
+import { seededRandom } from '../support/change-generator.ts';
+import { employee, employees } from './employees.ts';
+import { FakeTopic, tick } from './fake-log.ts';
+import { withFaults, type Fault } from './faults.ts';
+
+const PIECES = 12;
+const ROWS_PER_PIECE = 5;
+
+/** A snapshot in memory that counts what is read of it. */
+function snapshot(change: (piece: number, rows: SnapshotRow[]) => SnapshotRow[] = (_, rows) => rows) {
+  const reads: number[] = [];
+  return {
+    reads,
+    pieces: Array.from({ length: PIECES }, (_, piece) => `piece ${piece}`),
+    async read(piece: string): Promise<readonly SnapshotRow[]> {
+      const index = Number(piece.slice(6));
+      reads.push(index);
+      await tick();
+      const rows = Array.from({ length: ROWS_PER_PIECE }, (_, n): SnapshotRow => ({
+        kind: 'row',
+        row: employee(index * ROWS_PER_PIECE + n),
+      }));
+      return change(index, rows);
+    },
+  };
+}
+
+function publish(
+  topic: FakeTopic,
+  source: ReturnType<typeof snapshot>,
+  more: Partial<LoadPublisherOptions> = {},
+): Promise<PublishedSoFar> {
+  return publishLoad(
+    {
+      load: 'load-1',
+      pinned: { tableId: 'table-1', version: 7, ts: 1000, rows: PIECES * ROWS_PER_PIECE },
+      pieces: source.pieces,
+      mapping: employees,
+      origin: 'delta',
+      source,
+      log: topic.log(),
+      room: async () => {},
+      onPublished: () => {},
+      onRead: () => {},
+      random: () => 0,
+      ...more,
+    },
+    new AbortController().signal,
+  );
+}
+
+const ALL = Array.from({ length: PIECES * ROWS_PER_PIECE }, (_, id) => String(id));
+
+describe('publishing a load', () => {
+  it('publishes each row once, with the load, the version and its time', async () => {
+    const topic = new FakeTopic();
+    const published = await publish(topic, snapshot());
+    assert.deepEqual(published, { parts: PIECES, rows: ALL.length, rejected: 0 });
+    assert.deepEqual(
+      topic.changes.map(({ key }) => key),
+      ALL,
+    );
+    assert.deepEqual(topic.changes[3], {
+      op: 'snapshot',
+      key: '3',
+      before: null,
+      after: employee(3),
+      origin: 'delta',
+      table: 'employees',
+      position: 7,
+      ts: 1000,
+      tx: null,
+      load: 'load-1',
+    });
+  });
+
+  it('goes on behind what another process has published, and reads nothing of it', async () => {
+    const topic = new FakeTopic();
+    topic.position = { load: 'load-1', parts: 9, rows: 45, rejected: 0 };
+    const source = snapshot();
+    const published = await publish(topic, source);
+    assert.deepEqual(published, { parts: PIECES, rows: ALL.length, rejected: 0 });
+    assert.deepEqual(source.reads, [9, 10, 11]);
+    assert.deepEqual(
+      topic.changes.map(({ key }) => key),
+      ALL.slice(45),
+    );
+  });
+
+  it('begins at the start where the position is one of an older load', async () => {
+    const topic = new FakeTopic();
+    topic.position = { load: 'load-0', parts: 9, rows: 45, rejected: 0 };
+    await publish(topic, snapshot());
+    assert.equal(topic.changes.length, ALL.length);
+  });
+
+  it('sets aside rows that can never be one of the table, and counts them', async () => {
+    const topic = new FakeTopic();
+    const source = snapshot((piece, rows) =>
+      piece !== 2
+        ? rows
+        : [
+            ...rows.slice(2),
+            { kind: 'row', row: employee(null) },
+            { kind: 'invalid', code: 'VALUE_INVALID', message: 'column salary', payload: '["1","x","y"]' },
+          ],
+    );
+    const published = await publish(topic, source);
+    assert.deepEqual(published, { parts: PIECES, rows: ALL.length - 2, rejected: 2 });
+    assert.deepEqual(
+      topic.rejected.map(({ code }) => code),
+      ['KEY_MISSING', 'VALUE_INVALID'],
+    );
+  });
+
+  it('reads one piece ahead of the one in its transaction, and none while there is no room', async () => {
+    const topic = new FakeTopic();
+    const source = snapshot();
+    let letGo: (() => void) | undefined;
+    const running = publish(topic, source, {
+      room: ({ parts }) => (parts === 5 ? new Promise((resolve) => (letGo = resolve)) : Promise.resolve()),
+    });
+    while (letGo === undefined) await tick();
+    for (let turns = 0; turns < 50; turns++) await tick();
+    assert.equal(topic.transactions.length, 4);
+    assert.deepEqual(source.reads, [0, 1, 2, 3, 4, 5]);
+    letGo();
+    await running;
+  });
+
+  it('is over once another process has taken the load', async () => {
+    const topic = new FakeTopic();
+    const source = snapshot();
+    let taken = false;
+    await assert.rejects(
+      publish(topic, source, {
+        room: async ({ parts }) => {
+          if (parts === 4 && !taken) {
+            taken = true;
+            await topic.log().open();
+          }
+        },
+      }),
+      FencedError,
+    );
+    assert.ok(topic.changes.length < ALL.length);
+  });
+
+  it('every row is on the topic once, whatever fails or answers late', async () => {
+    const seed = Number(process.env['FAULT_SEED'] ?? Date.now() % 1_000_000);
+    const random = seededRandom(seed);
+    const kinds: readonly Fault[] = ['before', 'after', 'slow'];
+    let faults = 0;
+    for (let round = 0; round < 40; round++) {
+      const topic = new FakeTopic();
+      const source = snapshot();
+      const next = (): Fault => {
+        if (random() > 0.08) return 'none';
+        faults += 1;
+        return kinds[Math.floor(random() * kinds.length)]!;
+      };
+      await publish(topic, source, { log: withFaults(topic.log(), next) });
+      assert.deepEqual(
+        topic.changes.map(({ key }) => key),
+        ALL,
+        `seed ${seed} (set FAULT_SEED), round ${round}`,
+      );
+    }
+    assert.ok(faults > 20, `only ${faults} faults`);
+  });
+});
