@@ -1,6 +1,8 @@
 import { OperatorError } from '../errors.ts';
-import type { Position } from '../ports/change-log.ts';
-import type { Snapshot } from '../ports/postgres-log.ts';
+
+/** A `pg_snapshot` as text (`xmin:xmax:xip,…`). */
+type Snapshot = string;
+type Stored = Readonly<Record<string, string | number | null>>;
 
 /**
  * Where a log poller stands: every transaction that `acknowledged` sees is published. `target` is set
@@ -19,12 +21,12 @@ export const SEES_NOTHING: Snapshot = '1:1:';
 export const LOG_START: LogPosition = { acknowledged: SEES_NOTHING, target: null, last: 0n };
 
 /** Numbers as text: change_id and transaction ids go beyond what JSON's numbers hold. */
-export function storedLogPosition({ acknowledged, target, last }: LogPosition): Position {
+export function storedLogPosition({ acknowledged, target, last }: LogPosition): Stored {
   return { acknowledged, target, last: String(last) };
 }
 
 /** Throws an OperatorError where what was stored is not a position of a log poller. */
-export function parseLogPosition(stored: Position, table: string): LogPosition {
+export function parseLogPosition(stored: Stored, table: string): LogPosition {
   const { acknowledged, target, last } = stored;
   if (isSnapshot(acknowledged) && (target === null || isSnapshot(target)) && isChangeId(last))
     return { acknowledged, target, last: BigInt(last) };

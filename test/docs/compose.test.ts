@@ -77,7 +77,6 @@ describe('docker-compose.yml', () => {
         postgres: `postgres:${postgres.split('.').slice(0, 2).join('.')}`,
         warehouse: 'warehouse',
         setup: 'service',
-        employees: 'service',
         deltaferry: 'service',
       },
     );
@@ -130,7 +129,7 @@ describe('docker-compose.yml', () => {
 
   it('configures the service by names that the configuration knows', () => {
     const known = new Set(settableFields(configTree).map(([path]) => envNameOf(path)));
-    for (const name of ['employees', 'setup', 'deltaferry'])
+    for (const name of ['setup', 'deltaferry'])
       for (const variable of Object.keys(compose.services[name]?.environment ?? {}))
         assert.ok(known.has(variable), `${name}: the configuration has no ${variable}`);
   });
