@@ -4,6 +4,8 @@ CREATE TABLE deltaferry.loads (
     name text NOT NULL,
     target text NOT NULL,
     topic text NOT NULL,
+    -- fill: an empty table gets the rows at once; reconcile: a table with rows is brought to what the load says.
+    way text NOT NULL DEFAULT 'fill' CHECK (way IN ('fill', 'reconcile')),
     phase text NOT NULL CHECK (phase IN ('snapshot', 'handover', 'live', 'failed')),
     -- What is loaded: Delta's own id of the table, the pinned version and its time; null until it is pinned.
     delta_table_id text,

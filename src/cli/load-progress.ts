@@ -21,8 +21,12 @@ export function loadProgressText(table: string): (progress: BackfillProgress, no
         return `${head}choosing the version to load`;
       case 'exporting':
         return `${head}exporting ${rows(pinned?.rows ?? 0)} of version ${pinned?.version}`;
+      case 'catching up':
+        return `${head}waiting until live changes up to version ${pinned?.version} are applied (by \`deltaferry run\`)`;
       case 'handing over':
-        return `${head}moving ${rows(applied)} into the table`;
+        return progress.compared === 0
+          ? `${head}moving ${rows(applied)} into the table`
+          : `${head}${count(progress.compared)} of ${rows(applied)} compared with the table`;
       case 'done':
         return `${head}${rows(applied)} loaded`;
       case 'loading':

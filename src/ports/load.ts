@@ -33,6 +33,8 @@ export interface Load {
   /** The table that it fills. */
   readonly target: string;
   readonly topic: string;
+  /** `fill`: the target was empty; `reconcile`: it holds rows, and live consumers go on meanwhile. */
+  readonly way: 'fill' | 'reconcile';
   /** src/flow/load-state.ts says what each means. */
   readonly phase: 'snapshot' | 'handover' | 'live' | 'failed';
   readonly pinned: PinnedVersion | null;
@@ -57,8 +59,8 @@ export interface PublishedSoFar {
 export interface Loads {
   newest(): Promise<Load | null>;
   /**
-   * Begins a load: from its commit on the table's live consumers wait, and everything they applied before is
-   * visible. Throws an OperatorError where the target holds rows.
+   * Begins a load. Of an empty target: from its commit on the live consumers wait, and everything that they
+   * applied before is visible. Throws an OperatorError where the target holds rows and is captured.
    */
   begin(load: NewLoad): Promise<Load>;
   pinned(id: string, version: PinnedVersion): Promise<void>;
@@ -69,6 +71,8 @@ export interface Loads {
   noteApplied(id: string, rows: number): Promise<void>;
   /** Everything is on the topic, up to these offsets. */
   published(id: string, endOffsets: readonly bigint[]): Promise<void>;
+  /** The next offset of each partition of the changes topic that the live consumers have applied up to. */
+  consumers(): Promise<ReadonlyMap<number, bigint>>;
   noteError(id: string, text: string): Promise<void>;
   /** Gives it up: consumers go on, what was loaded aside is dropped. */
   giveUp(id: string): Promise<void>;
@@ -100,13 +104,27 @@ export interface LoadTable {
   rows(): Promise<number>;
 }
 
-/** What moves a finished load into its target. */
+/** What moves a load that is complete beside its target into it, and makes it `live`. Doing it again is harmless. */
 export interface LoadHandover {
   /**
-   * In one transaction: the target, still empty, gets every row, consumers go on, and the load is `live`.
-   * Throws an OperatorError where the target holds rows or a key came twice. Doing it again is harmless.
+   * In one transaction: the target, still empty, gets every row, and consumers go on. Throws an OperatorError
+   * where the target holds rows or a key came twice.
    */
-  handOver(load: Load): Promise<void>;
+  fill(load: Load): Promise<void>;
+  /**
+   * Key range by key range: afterwards the target says of the time of the load what the load says, and of
+   * all other times what it said. Consumers must have applied every change up to the load's version.
+   */
+  reconcile(load: Load, onDone: (rows: number) => void, signal: AbortSignal): Promise<Reconciled>;
+}
+
+export interface Reconciled {
+  /** Keys that the table had nothing of. */
+  readonly added: number;
+  /** Keys whose row was another one, or none, at the time of the load. */
+  readonly corrected: number;
+  /** Keys that the load does not have. */
+  readonly ended: number;
 }
 
 /** The topics that a load has to do with. */
@@ -117,6 +135,16 @@ export interface LoadTopics {
   ends(): Promise<readonly bigint[]>;
   /** Where the changes topic begins, per partition. */
   changesLow(): Promise<readonly bigint[]>;
+  /** Where it ends now. */
+  changesEnds(): Promise<readonly bigint[]>;
+  /** Whether a change lies between: what ends a transaction takes an offset, too. */
+  changesBetween(
+    from: ReadonlyMap<number, bigint>,
+    ends: readonly bigint[],
+    signal: AbortSignal,
+  ): Promise<boolean>;
+  /** The version up to which the Delta feed has published the table of this id; null where it has nothing of it. */
+  feedVersion(tableId: string): Promise<number | null>;
 }
 
 /** What one fetch gave of a partition. */

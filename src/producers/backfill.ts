@@ -1,5 +1,5 @@
 import { reactionTo } from '../error-policy.ts';
-import { describeError, OperatorError } from '../errors.ts';
+import { describeError } from '../errors.ts';
 import { Bell } from '../flow/bell.ts';
 import { isUnderWay } from '../flow/load-state.ts';
 import { persist } from '../flow/persist.ts';
@@ -11,9 +11,12 @@ import type {
   LoadTopics,
   PinnedVersion,
   PublishedSoFar,
+  Reconciled,
   SnapshotSource,
 } from '../ports/load.ts';
 import type { Leadership, Lease } from '../ports/leadership.ts';
+import { caughtUp } from './load-catch-up.ts';
+import { alreadyBegun, alreadyRunning, notAllRead, nothingToResume } from './load-refusals.ts';
 import { publishLoad, type LoadPublisherOptions } from './load-publisher.ts';
 
 /** `new`: refused while one is under way; `resume`: goes on with it; `restart`: gives it up and begins anew; `give-up`: only the first half of that. */
@@ -22,7 +25,7 @@ export type BackfillMode = 'new' | 'resume' | 'restart' | 'give-up';
 /** How far a load is, in rows. */
 export interface BackfillProgress {
   readonly load: string;
-  readonly stage: 'pinning' | 'exporting' | 'loading' | 'handing over' | 'done';
+  readonly stage: 'pinning' | 'exporting' | 'loading' | 'catching up' | 'handing over' | 'done';
   /** Null until it is known. */
   readonly pinned: PinnedVersion | null;
   /** Read by this process. */
@@ -30,6 +33,8 @@ export interface BackfillProgress {
   readonly published: number;
   readonly rejected: number;
   readonly applied: number;
+  /** Rows that were compared with those of the table, where it held any. */
+  readonly compared: number;
 }
 
 export interface BackfillDeps extends Pick<LoadPublisherOptions, 'mapping' | 'origin' | 'log' | 'random'> {
@@ -55,6 +60,8 @@ export interface BackfillResult {
   readonly load: string;
   readonly rows: number;
   readonly rejected: number;
+  /** What became of a table that held rows; null where it was empty. */
+  readonly reconciled: Reconciled | null;
 }
 
 const MOST_AHEAD = 1_000_000;
@@ -75,7 +82,7 @@ export async function runBackfill(
   const work = AbortSignal.any([signal, lease.lost]);
   try {
     const load = await chooseLoad(deps, mode, work);
-    if (load === null) return { load: '', rows: 0, rejected: 0 };
+    if (load === null) return { load: '', rows: 0, rejected: 0, reconciled: null };
     try {
       return await carryOut(deps, load, work);
     } catch (error) {
@@ -124,6 +131,7 @@ async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): P
     published: begun.publishedRows,
     rejected: begun.rejectedRows,
     applied: begun.appliedRows,
+    compared: 0,
   };
   const tell = (news: Partial<BackfillProgress>): void => {
     progress = { ...progress, ...news };
@@ -141,12 +149,21 @@ async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): P
     tell({ stage: 'loading' });
     await deps.loader.run(load, (applied) => tell({ applied }), signal);
   }
-  tell({ stage: 'handing over' });
   load = (await trying(deps, signal, () => loads.newest())) ?? load;
-  await trying(deps, signal, () => handover.handOver(load));
+  let reconciled: Reconciled | null = null;
+  if (load.way === 'reconcile') {
+    tell({ stage: 'catching up' });
+    if (load.pinned !== null) await caughtUp(deps, load.pinned, signal);
+  }
+  tell({ stage: 'handing over' });
+  if (load.way === 'fill') await trying(deps, signal, () => handover.fill(load));
+  else
+    reconciled = await trying(deps, signal, () =>
+      handover.reconcile(load, (compared) => tell({ compared }), signal),
+    );
   tell({ stage: 'done', applied: load.publishedRows });
   await source.tidy(load.id).catch(deps.onRetry);
-  return { load: load.id, rows: load.publishedRows, rejected: load.rejectedRows };
+  return { load: load.id, rows: load.publishedRows, rejected: load.rejectedRows, reconciled };
 }
 
 async function pin(
@@ -285,42 +302,6 @@ async function leaseOf(deps: BackfillDeps, signal: AbortSignal): Promise<Lease> 
     return await deps.leadership.acquire(`backfill/${deps.name}`, AbortSignal.any([signal, patience]));
   } catch (error) {
     if (signal.aborted || !patience.aborted) throw error;
-    const load = await deps.loads.newest();
-    const which = load === null ? 'Another process' : `The load ${load.id}, begun at ${load.startedAt},`;
-    throw new OperatorError({
-      code: 'LOAD_RUNNING',
-      message: `${which} is loading ${deps.name} at this moment: one load of a table at a time.`,
-      remedy: 'Wait for it, or stop that process.',
-    });
+    throw alreadyRunning(deps.name, await deps.loads.newest());
   }
-}
-
-function alreadyBegun({ id, name, startedAt, publishedRows, pinned, error }: Load): OperatorError {
-  const of = pinned === null ? '' : ` of ${pinned.rows}`;
-  return new OperatorError({
-    code: 'LOAD_UNFINISHED',
-    message: `The load ${id} of ${name}, begun at ${startedAt}, is unfinished: ${publishedRows}${of} rows are published${error === null ? '' : `; it stopped with: ${error}`}.`,
-    remedy: `Go on with it (\`deltaferry backfill ${name} --resume\`), or begin anew (\`--restart\`).`,
-  });
-}
-
-function nothingToResume(name: string, newest: Load | null): OperatorError {
-  const last =
-    newest === null ? 'it has never been loaded' : `its newest load, ${newest.id}, is ${newest.phase}`;
-  return new OperatorError({
-    code: 'LOAD_NONE',
-    message: `No load of ${name} is under way: ${last}.`,
-    remedy: `Begin one: \`deltaferry backfill ${name}\`.`,
-  });
-}
-
-function notAllRead(
-  { name, pinned }: Load & { readonly pinned: PinnedVersion },
-  published: PublishedSoFar,
-): OperatorError {
-  return new OperatorError({
-    code: 'LOAD_READ_INCOMPLETE',
-    message: `Version ${pinned.version} of the Delta table of ${name} holds ${pinned.rows} rows, but ${published.rows + published.rejected} were read.`,
-    remedy: `Find what removes exported files from the staging volume, then \`deltaferry backfill ${name} --restart\`.`,
-  });
 }

@@ -1,7 +1,7 @@
 import { orAborted } from '../flow/abortable.ts';
 import { createFeedBatcher, type FeedBatch } from '../flow/feed-batch.ts';
 import { parseFeedPosition, startOf, type FeedPosition } from '../flow/feed-position.ts';
-import { OperatorError } from '../errors.ts';
+import { OperatorError, TransientError } from '../errors.ts';
 import type { Position } from '../ports/change-log.ts';
 import type { DeltaTable } from '../ports/delta-source.ts';
 import { createCatchUp } from './delta-feed-catch-up.ts';
@@ -18,13 +18,15 @@ export async function followTable(deps: SessionDeps, signal: AbortSignal): Promi
   // Waited for even when the feed has to end: a log that opened after its close would stay open.
   const stored = await log.open();
   let table = await orAborted(source.describe(), signal);
-  const start = await startingPoint(deps, stored, table);
+  const { start, jumped } = await startingPoint(deps, stored, table);
   const look = async (): Promise<void> => {
     table = await orAborted(source.describe(), signal);
     checkTable(table, start, mapping.name);
   };
   checkTable(table, start, mapping.name);
   deps.onOpened();
+  // Whoever waits for the feed to have passed the load's version sees that it has.
+  if (jumped) await log.publish({ changes: [], rejected: [], position: { ...start } });
 
   let published = start.version;
   const publisher = createPublisher<FeedBatch>(
@@ -65,10 +67,35 @@ export async function followTable(deps: SessionDeps, signal: AbortSignal): Promi
       if (!busy) await look();
     }
   } catch (error) {
-    if (!signal.aborted) throw error;
+    if (signal.aborted) return;
+    await publisher.settled();
+    if (await jumpToLoad(deps, error, table.id, batcher.next())) throw begunBehindLoad(mapping.name, error);
+    throw error;
   } finally {
     await publisher.settled();
   }
+}
+
+/** Versions that are gone were loaded as a whole meanwhile: the feed goes on behind them. */
+async function jumpToLoad(
+  { startAfter, log }: SessionDeps,
+  error: unknown,
+  tableId: string,
+  next: number,
+): Promise<boolean> {
+  if (!(error instanceof OperatorError) || error.code !== 'DELTA_VERSIONS_GONE') return false;
+  const loaded = (await startAfter?.(tableId)) ?? null;
+  if (loaded === null || loaded < next) return false;
+  await log.publish({ changes: [], rejected: [], position: { ...startOf(tableId), version: loaded } });
+  return true;
+}
+
+function begunBehindLoad(name: string, cause: unknown): TransientError {
+  return new TransientError({
+    code: 'FEED_BEHIND_LOAD',
+    message: `Versions of the Delta table of ${name} are gone that a newer load has covered: the feed goes on behind it.`,
+    cause,
+  });
 }
 
 /** A load begins anew: also where the position is one of a table that was replaced since. */
@@ -76,12 +103,12 @@ async function startingPoint(
   { startAfter, mapping }: SessionDeps,
   stored: Position | null,
   table: DeltaTable,
-): Promise<FeedPosition> {
+): Promise<{ readonly start: FeedPosition; readonly jumped: boolean }> {
   const known = stored === null ? null : parseFeedPosition(stored, mapping.name);
-  if (known?.tableId === table.id) return known;
+  if (known?.tableId === table.id) return { start: known, jumped: false };
   const loaded = (await startAfter?.(table.id)) ?? null;
-  if (loaded !== null) return { ...startOf(table.id), version: loaded };
-  return known ?? startOf(table.id);
+  if (loaded !== null) return { start: { ...startOf(table.id), version: loaded }, jumped: true };
+  return { start: known ?? startOf(table.id), jumped: false };
 }
 
 function publishedOf({ changes, rejected, position }: FeedBatch, before: number): Published {

@@ -4,7 +4,7 @@ import { createSnapshotSource } from '../connections/databricks/snapshot.ts';
 import { openKafka } from '../connections/kafka/client.ts';
 import { createLoadTopics } from '../connections/kafka/load-topics.ts';
 import { createLeadership } from '../connections/postgres/leadership.ts';
-import { createLoadHandover } from '../connections/postgres/load-table.ts';
+import { createLoadHandover } from '../connections/postgres/load-handover.ts';
 import { createLoads } from '../connections/postgres/loads.ts';
 import { openPool } from '../connections/postgres/pool.ts';
 import { UsageError } from '../errors.ts';
@@ -55,18 +55,20 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
   const connection = { ...postgresOptions(config), applicationName: `deltaferry backfill/${table.name}` };
   const pool = openPool({ ...connection, statementTimeoutMs: STATEMENT_MS, maxConnections: 3 });
   const topic = backfillTopic(table);
+  const about = loadsOptions(config, table);
   try {
     return await runBackfill(
       {
         name: table.name,
         mapping,
         origin: config.databricks.id,
-        loads: createLoads({ pool, ...loadsOptions(config, table) }),
+        loads: createLoads({ pool, ...about }),
         topics: createLoadTopics({
           kafka,
           topic,
           changesTopic: table.topic,
           partitions: table.partitions,
+          feed: { positionsTopic: config.topics.positions, owner: `delta-feed/${table.name}` },
         }),
         log: wireChangeLog({ config, table, logger }, 'backfill', topic),
         source: createSnapshotSource({
@@ -83,6 +85,7 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
           mapping,
           columns: table.postgres,
           origin: config.databricks.id,
+          consumers: about.consumers,
         }),
         leadership: createLeadership(connection),
         newId,

@@ -19,6 +19,7 @@ export function loadsOptions(config: Config, table: TableConfig): Omit<LoadsOpti
     target: table.postgres.table,
     columns: table.columns.map(({ name }) => name),
     topic: backfillTopic(table),
+    captured: table.direction === 'both',
     consumers: { group: historyGroup(config, table), topic: table.topic },
   };
 }

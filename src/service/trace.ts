@@ -56,6 +56,7 @@ export function tracedMergeSink(sink: MergeSink, logger: Logger): MergeSink {
     },
     async merge(parts, signal) {
       const about = {
+        from: textsOf(new Map(parts.map(({ partition, expected }) => [partition, expected]))),
         next: textsOf(new Map(parts.map(({ partition, next }) => [partition, next]))),
         changes: changesOf(parts),
       };

@@ -14,6 +14,8 @@ import { wireSinkStates, wireStream } from './wire-stream.ts';
 import type { Part, WireContext } from './wire.ts';
 
 const SINK = 'delta-merge';
+/** Records of so many bytes still fit into one statement, where there is no volume to stage them in. */
+const MOST_INLINE_BYTES = 4 * 1024 * 1024;
 
 /** The changes topic → batched merges into Delta, for one table; one member of the sink's consumer group. */
 export function wireDeltaMerge(context: WireContext): Part {
@@ -23,8 +25,8 @@ export function wireDeltaMerge(context: WireContext): Part {
   const mapping = mappingOf(table);
   const { topic } = table;
   const subject = subjectOf(topic);
-  // The id of the target is part of the names: two targets never share them.
-  const sinkName = `${SINK}.${config.databricks.id}.${table.name}`;
+  // Target and bookkeeping are part of the names: neither two targets nor two deployments on one target share them.
+  const sinkName = `${SINK}.${config.databricks.id}.${config.postgres.id}.${table.name}`;
   const group = `deltaferry.${sinkName}`;
   const kafka = openKafka(kafkaOptions(config, logger));
   const registry = createSchemaRegistry(registryOptions(config));
@@ -53,7 +55,10 @@ export function wireDeltaMerge(context: WireContext): Part {
     deadLetters,
     schemas: { schemaById: (id) => registry.schemaById(id, subject) },
     maxChanges: merging.maxChanges,
-    maxBytes: merging.maxBytes,
+    maxBytes:
+      config.databricks.stagingVolume === undefined
+        ? Math.min(merging.maxBytes, MOST_INLINE_BYTES)
+        : merging.maxBytes,
     minAgeMs: merging.minAgeMs,
     maxAgeMs: merging.maxAgeMs,
     optimizeEveryMs: merging.optimizeEveryMinutes * 60_000,

@@ -8,6 +8,7 @@ import { wireChangeLog } from './wire-change-log.ts';
 import type { Part, WireContext } from './wire.ts';
 
 const PRODUCER = 'postgres-log';
+const MOST_OF_A_PAGE = 5_000;
 
 /** The log that triggers write in Postgres → the changes topic, for one table. */
 export function wirePostgresLog({ config, table, logger, metrics, health, hooks }: WireContext): Part {
@@ -20,6 +21,8 @@ export function wirePostgresLog({ config, table, logger, metrics, health, hooks 
     table: table.postgres.table,
     mapping: mappingOf(table),
     origin: config.postgres.id,
+    // A page is never split over transactions.
+    pageChanges: Math.min(MOST_OF_A_PAGE, config.batching.maxChangesPerTransaction),
   });
   const states = partStates({ health, metrics, logger: log });
 

@@ -11,6 +11,7 @@ const at = (stage: BackfillProgress['stage'], rows: number): BackfillProgress =>
   published: rows,
   rejected: 0,
   applied: rows / 2,
+  compared: 0,
 });
 
 describe('the progress of a load', () => {

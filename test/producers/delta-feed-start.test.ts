@@ -62,6 +62,18 @@ describe('where a delta feed begins', () => {
     assert.deepEqual(names(), ['second', 'third']);
   });
 
+  it('behind a load that covers versions which are gone, and not before there is one', async () => {
+    topic.position = { tableId: 'table-1', version: 0, groups: 0 };
+    table.readableFrom = 3;
+    let loaded: number | null = null;
+    start(async () => loaded);
+    await run.reaches('stopped');
+    assert.deepEqual(names(), []);
+    loaded = 2;
+    await published();
+    assert.deepEqual(names(), ['third']);
+  });
+
   it('nowhere until the load has chosen its version', async () => {
     let chosen = false;
     start(async () => {

@@ -119,14 +119,22 @@ describe('a load into an empty history', () => {
       );
   });
 
-  it('is refused where the table holds rows, and changes nothing', { timeout: 60_000 }, async () => {
-    const run = later(startBackfill([site.name, '--config', site.configFile]), (made) => made.kill());
-    assert.equal(await run.ended(), 1);
-    assert.match(textOf(run), /public\.employees holds rows/);
-    assert.match(textOf(run), /LOAD_TARGET_NOT_EMPTY/);
-    assert.equal(await heldOffsets(site), 0);
-    assert.equal((await newestLoad(site))?.phase, 'live');
-  });
+  it(
+    'loaded again it writes nothing, since the table is what Delta holds',
+    { timeout: 120_000 },
+    async () => {
+      const before = await history(site);
+      const worker = later(startWorker(['--config', site.configFile]), (made) => made.kill());
+      const run = later(startBackfill([site.name, '--config', site.configFile, '--json']), (made) =>
+        made.kill(),
+      );
+      assert.equal(await run.ended(), 0, textOf(run));
+      const { reconciled } = JSON.parse(run.printed.join('\n')) as { readonly reconciled: unknown };
+      assert.deepEqual(reconciled, { added: 0, corrected: 0, ended: 0 });
+      await endsWell(worker);
+      assert.deepEqual(await history(site), before);
+    },
+  );
 
   it('names the nearest table where there is none of that name', { timeout: 60_000 }, async () => {
     const run = later(startBackfill([`${site.name}x`, '--config', site.configFile]), (made) => made.kill());
@@ -329,6 +337,154 @@ describe('what a load refuses', () => {
       const found = await history(site);
       assert.equal(found.size, ROWS);
       assert.equal(found.get(17)![0]!.salary, '18.00');
+    },
+  );
+});
+
+describe('a load into a captured table', () => {
+  const later = undoing();
+  let site: Site;
+
+  before(async () => {
+    site = later(await openSite({ prefix: 'backfill_both', direction: 'both' }), (made) => made.drop());
+    await fill(site, 1000);
+  });
+
+  it('is refused where the table holds rows, and changes nothing', { timeout: 60_000 }, async () => {
+    await site.pool.query(`INSERT INTO public.employees VALUES (7, 'mine', 1, true, '2020-01-01Z', NULL)`);
+    const run = later(startBackfill([site.name, '--config', site.configFile]), (made) => made.kill());
+    assert.equal(await run.ended(), 1);
+    assert.match(textOf(run), /public\.employees holds rows/);
+    assert.match(textOf(run), /LOAD_TARGET_NOT_EMPTY/);
+    assert.equal(await heldOffsets(site), 0);
+    assert.equal(await newestLoad(site), undefined);
+    assert.equal(await loadTables(site), 0);
+  });
+
+  it('fills an empty one, and none of it is captured', { timeout: 120_000 }, async () => {
+    await site.pool.query(`BEGIN; SET LOCAL deltaferry.origin = 'load'; TRUNCATE public.employees; COMMIT`);
+    const logged = async (): Promise<string> => {
+      const found = await site.pool.query<{ n: string }>(
+        `SELECT count(*) AS n FROM deltaferry."${site.name}_changes"`,
+      );
+      return found.rows[0]!.n;
+    };
+    const before = await logged();
+    const run = later(startBackfill([site.name, '--config', site.configFile]), (made) => made.kill());
+    assert.equal(await run.ended(), 0, textOf(run));
+    assert.equal((await history(site)).size, 1000);
+    assert.equal(await logged(), before);
+  });
+});
+
+describe('a load into a table that holds rows', () => {
+  const later = undoing();
+  const rows = 45_000;
+  let site: Site;
+
+  before(async () => {
+    site = later(await openSite({ prefix: 'backfill_rows' }), (made) => made.drop());
+    await fill(site, rows);
+  });
+
+  it(
+    'brings it to what Delta holds, keeps its history, and live changes go on',
+    { timeout: 300_000 },
+    async () => {
+      const worker = later(startWorker(['--config', site.configFile]), (made) => made.kill());
+      const current = async (): Promise<number> => {
+        const found = await site.pool.query<{ n: number }>(
+          'SELECT count(*)::int AS n FROM public.employees WHERE off_date IS NULL',
+        );
+        return found.rows[0]!.n;
+      };
+      await until('the table to be filled by live changes', async () => (await current()) === rows, {
+        everyMs: 300,
+      });
+      await change(site, `UPDATE $T SET salary = -1 WHERE emp_id < 10`);
+      await change(site, `DELETE FROM $T WHERE emp_id = 44999`);
+      await until('the changes', async () => (await current()) === rows - 1, { everyMs: 300 });
+      await caughtUp(site, 60_000);
+      // What nobody tells: rows that somebody removed, changed and made up.
+      await site.pool.query('DELETE FROM public.employees WHERE emp_id % 9000 = 7');
+      await site.pool.query(
+        `UPDATE public.employees SET name = 'wrong' WHERE emp_id IN (20000, 44998) OR emp_id = 3 AND is_active`,
+      );
+      await site.pool.query(
+        `INSERT INTO public.employees VALUES (-5, 'made up', 1, true, '2020-01-01Z', NULL), (99999, 'made up', 1, true, '2020-01-01Z', NULL)`,
+      );
+      await site.pool.query(
+        `UPDATE public.employees SET off_date = on_date + interval '1 microsecond', is_active = false WHERE emp_id = 100`,
+      );
+      await change(site, `INSERT INTO $T VALUES (45001, 'before', 1)`);
+
+      const run = later(startBackfill([site.name, '--config', site.configFile, '--json']), (made) =>
+        made.kill(),
+      );
+      await until(
+        'the version is chosen',
+        async () => (await newestLoad(site))?.version !== null && (await newestLoad(site)) !== undefined,
+      );
+      await change(site, `UPDATE $T SET salary = -2 WHERE emp_id IN (7, 20000, 100, 30000)`);
+      await change(site, `DELETE FROM $T WHERE emp_id IN (9007, 44998)`);
+      await change(site, `INSERT INTO $T VALUES (45002, 'after', 2)`);
+      assert.equal(await run.ended(), 0, textOf(run));
+      const result = JSON.parse(run.printed.join('\n')) as {
+        readonly reconciled: { readonly added: number; readonly corrected: number; readonly ended: number };
+      };
+      await until('the last change', async () => (await history(site)).has(45002), { everyMs: 300 });
+      await caughtUp(site, 60_000);
+      await endsWell(worker);
+
+      const found = await history(site);
+      const shape = (id: number): string[] =>
+        (found.get(id) ?? []).map(({ name, salary, active }) => `${name} ${salary}${active ? '' : ' ended'}`);
+      const active = [...found.values()].flat().filter((version) => version.active);
+      const delta = await site.warehouse.query({
+        doing: 'reading the table',
+        sql: `SELECT emp_id, name, cast(salary AS string) AS salary FROM ${site.deltaTable}`,
+      });
+      const line = (id: unknown, name: unknown, salary: unknown): string =>
+        `${String(id)} ${String(name)} ${String(salary)}`;
+      assert.deepEqual(
+        new Set(active.map(({ id, name, salary }) => line(id, name, salary))),
+        new Set(delta.map((row) => line(row['emp_id'], row['name'], row['salary']))),
+      );
+      assert.equal(active.length, delta.length, 'one current version of each key');
+      // History that was right is left as it was.
+      assert.deepEqual(shape(5), ['Employee 5 5.00 ended', 'Employee 5 -1.00']);
+      assert.deepEqual(shape(44999), ['Employee 44999 999.00 ended']);
+      // What was wrong ends at the time of the load, and what came after it still came after it.
+      assert.deepEqual(shape(3), ['Employee 3 3.00 ended', 'wrong -1.00 ended', 'Employee 3 -1.00']);
+      assert.deepEqual(shape(20000), [
+        'wrong 0.00 ended',
+        'Employee 20000 0.00 ended',
+        'Employee 20000 -2.00',
+      ]);
+      assert.deepEqual(shape(44998), ['wrong 998.00 ended', 'Employee 44998 998.00 ended']);
+      assert.deepEqual(shape(100), [
+        'Employee 100 100.00 ended',
+        'Employee 100 100.00 ended',
+        'Employee 100 -2.00',
+      ]);
+      assert.deepEqual(shape(-5), ['made up 1.00 ended']);
+      assert.deepEqual(shape(99999), ['made up 1.00 ended']);
+      assert.deepEqual(shape(18007), ['Employee 18007 7.00']);
+      assert.deepEqual(shape(9007), ['Employee 9007 7.00 ended']);
+      assert.deepEqual(shape(30000), ['Employee 30000 0.00 ended', 'Employee 30000 -2.00']);
+      for (const versions of found.values())
+        versions.forEach(({ id, to }, at) => {
+          const next = versions[at + 1]?.from;
+          assert.ok(next === undefined || (to !== null && to <= next), `versions of ${id} overlap`);
+        });
+      const { added, corrected, ended } = result.reconciled;
+      assert.equal(ended, 2);
+      assert.ok(added >= 3 && added + corrected <= 12, JSON.stringify(result.reconciled));
+      assert.deepEqual(
+        worker.lines.filter(({ level }) => level >= 50).map(({ msg }) => msg),
+        [],
+      );
+      assert.equal(await loadTables(site), 0);
     },
   );
 });

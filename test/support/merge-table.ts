@@ -21,6 +21,23 @@ export async function namesInDelta(site: Site): Promise<ReadonlyMap<number, stri
   return new Map(names);
 }
 
+/** Fails unless the Delta table holds these rows, id → name, and no others. */
+export async function assertInDelta(
+  site: Site,
+  expected: ReadonlyMap<number, string | null>,
+  hint: string,
+): Promise<void> {
+  const found = await namesInDelta(site);
+  const off = [...new Set([...found.keys(), ...expected.keys()])].filter(
+    (id) => found.get(id) !== expected.get(id),
+  );
+  const text = (name: string | null | undefined): string => name?.slice(0, 40) ?? '-';
+  const shown = off
+    .slice(0, 12)
+    .map((id) => `${id}: ${text(found.get(id))}, expected ${text(expected.get(id))}`);
+  assert.equal(off.length, 0, `${off.length} of ${expected.size} rows differ, ${hint}\n${shown.join('\n')}`);
+}
+
 /** What a person does in Delta. */
 export function inDelta(site: Site, sql: string): Promise<unknown> {
   return site.warehouse.query({

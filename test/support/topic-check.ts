@@ -99,12 +99,15 @@ export async function assertPublished(site: Site, commits: DeltaCommits, hint: s
   return published;
 }
 
-/** What the feed would go on from, were it opened now. */
-export async function storedPosition(site: Site): Promise<Record<string, unknown> | undefined> {
+/** What the producer would go on from, were it opened now. */
+export async function storedPosition(
+  site: Site,
+  producer: 'delta-feed' | 'postgres-log' = 'delta-feed',
+): Promise<Record<string, unknown> | undefined> {
   const records = await committedRecords(site.kafka, site.config.topics.positions);
   const last = [...records.values()]
     .flat()
-    .findLast(({ key }) => Buffer.from(key!).toString() === `delta-feed/${site.name}`);
+    .findLast(({ key }) => Buffer.from(key!).toString() === `${producer}/${site.name}`);
   return last === undefined
     ? undefined
     : (JSON.parse(Buffer.from(last.value!).toString()) as Record<string, unknown>);

@@ -28,7 +28,7 @@ export const backfillCommand: AddCommand = (program, context) => {
   )
     .summary('load a whole table')
     .description(
-      'Loads an empty history table in Postgres from its Delta table, at one version of it. Live changes wait on their topic and go on afterwards without a gap. Can be stopped, or killed, and resumed.',
+      'Loads a history table in Postgres from its Delta table, at one version of it, without a gap to the live changes. A table that holds rows is brought to what Delta holds. Can be stopped, or killed, and resumed.',
     )
     .argument('<table>', 'name of a table in the configuration')
     .option('--from <source>', 'where the rows come from: delta', 'delta')
@@ -97,6 +97,12 @@ async function backfill(name: string, options: Options, context: Context): Promi
       });
     if (mode === 'give-up') return report.line(`${name}: the load was given up; live changes go on`);
     const aside = result.rejected === 0 ? '' : `; ${rows(result.rejected)} set aside as dead letters`;
+    if (result.reconciled !== null) {
+      const { added, corrected, ended } = result.reconciled;
+      report.line(
+        `${name}: of what the table held, ${rows(corrected)} were corrected and ${rows(ended)} ended; ${rows(added)} added`,
+      );
+    }
     report.line(
       `${name}: ${rows(result.rows)} of version ${version} loaded in ${duration(seconds)} (${count(result.rows / seconds)}/s)${aside}`,
     );

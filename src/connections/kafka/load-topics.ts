@@ -5,6 +5,8 @@ import type { LoadTopics } from '../../ports/load.ts';
 import { topicsAdmin } from './admin.ts';
 import { atMost, consumerWithCluster, partitionCount } from './cluster.ts';
 import { translateKafka } from './errors.ts';
+import { latestPosition } from './latest-position.ts';
+import { createLoadRecords } from './load-records.ts';
 
 export interface LoadTopicsOptions {
   readonly kafka: Kafka;
@@ -12,11 +14,14 @@ export interface LoadTopicsOptions {
   readonly topic: string;
   readonly changesTopic: string;
   readonly partitions: number;
+  /** Where the Delta feed keeps its position, and under which name. */
+  readonly feed: { readonly positionsTopic: string; readonly owner: string };
 }
 
 const DISCONNECT_MS = 3000;
 
-export function createLoadTopics({ kafka, topic, changesTopic, partitions }: LoadTopicsOptions): LoadTopics {
+export function createLoadTopics(options: LoadTopicsOptions): LoadTopics {
+  const { kafka, topic, changesTopic, partitions, feed } = options;
   return {
     async prepare() {
       const topics = topicsAdmin(kafka);
@@ -45,6 +50,25 @@ export function createLoadTopics({ kafka, topic, changesTopic, partitions }: Loa
     },
     ends: () => offsets(kafka, topic, { fromBeginning: false }),
     changesLow: () => offsets(kafka, changesTopic, { fromBeginning: true }),
+    changesEnds: () => offsets(kafka, changesTopic, { fromBeginning: false }),
+    async changesBetween(from, ends, signal) {
+      let found = false;
+      await createLoadRecords({ kafka, topic: changesTopic }).read(
+        {
+          from,
+          end: (partition) => ends[partition] ?? null,
+          handle: async ({ records }) => {
+            found ||= records.length > 0;
+          },
+        },
+        signal,
+      );
+      return found;
+    },
+    async feedVersion(tableId) {
+      const position = await latestPosition(kafka, { topic: feed.positionsTopic, owner: feed.owner });
+      return position?.['tableId'] === tableId ? Number(position['version']) : null;
+    },
   };
 }
 

@@ -195,7 +195,7 @@ function orphansOf(change: KeyChanges, endedNothing: boolean): readonly Micros[]
 }
 
 /** Lines for COPY, one string per call. */
-function versionLines(table: TableMapping): (versions: readonly Version<Row>[]) => string {
+export function versionLines(table: TableMapping): (versions: readonly Version<Row>[]) => string {
   const cells = copyCells(table.columns);
   return (versions) => {
     let lines = '';

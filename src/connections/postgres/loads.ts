@@ -19,6 +19,8 @@ export interface LoadsOptions {
   readonly topic: string;
   /** The live consumers that wait: their group and topic. */
   readonly consumers: { readonly group: string; readonly topic: string };
+  /** Whether people's changes of the target are captured. */
+  readonly captured: boolean;
 }
 
 const LOCK_TIMEOUT = '60s';
@@ -62,7 +64,12 @@ export function createLoads(options: LoadsOptions): Loads {
         await client.query(HOLD_NEW, [consumers.group, consumers.topic, changesLow.map(String)]);
         // Waits for the batches in hand: what they applied is seen by the statements below.
         await client.query(HOLD, [consumers.group, consumers.topic, id]);
-        await checkEmpty(client, target);
+        await client.query(SKIP_EXPIRED, [consumers.group, consumers.topic, changesLow.map(String)]);
+        if (await holdsRows(client, target)) {
+          if (options.captured) throw notEmpty(target);
+          await client.query(RELEASE, [id]);
+          await client.query(RECONCILE, [id]);
+        }
         await createLoadTable(client, { id, target, columns: options.columns });
         const begun = await client.query<LoadRow>(`${SELECT} WHERE id = $1`, [id]);
         return loadOf(begun.rows[0]!);
@@ -93,6 +100,12 @@ export function createLoads(options: LoadsOptions): Loads {
 
     noteApplied: (id, rows) => update(id, APPLIED, [rows]),
     published: (id, endOffsets) => update(id, phased('published', PUBLISHED), [endOffsets.map(String)]),
+    consumers: () =>
+      inTransaction(pool, where('looking where the consumers are'), async (client) => {
+        const { group, topic } = consumers;
+        const found = await client.query<{ partition: number; next: string }>(CONSUMERS, [group, topic]);
+        return new Map(found.rows.map(({ partition, next }) => [partition, BigInt(next)]));
+      }),
     noteError: (id, text) => update(id, NOTE_ERROR, [text]),
 
     giveUp: (id) =>
@@ -111,14 +124,17 @@ export function phased(event: LoadEvent, sql: string): string {
   return `${sql} AND phase IN (${phases.join(', ')})`;
 }
 
-export async function checkEmpty(client: PoolClient, target: string): Promise<void> {
+export async function holdsRows(client: PoolClient, target: string): Promise<boolean> {
   const { rows } = await client.query<{ found: boolean }>(
     `SELECT EXISTS (SELECT FROM ${quoteQualified(target)}) AS found`,
   );
-  if (rows[0]?.found !== true) return;
-  throw new OperatorError({
+  return rows[0]?.found === true;
+}
+
+export function notEmpty(target: string): OperatorError {
+  return new OperatorError({
     code: 'LOAD_TARGET_NOT_EMPTY',
-    message: `Table ${target} holds rows: a load fills an empty table only.`,
+    message: `Table ${target} holds rows, and is to be filled.`,
     remedy: `Load into another table, or empty this one, where its changes are captured after SET deltaferry.origin = 'load' (else its rows are deleted in Delta as well).`,
   });
 }
@@ -137,6 +153,7 @@ interface LoadRow {
   readonly name: string;
   readonly target: string;
   readonly topic: string;
+  readonly way: Load['way'];
   readonly phase: LoadPhase;
   readonly tableId: string | null;
   readonly version: string | null;
@@ -152,7 +169,7 @@ interface LoadRow {
 }
 
 const SELECT = `
-  SELECT id, name, target, topic, phase, delta_table_id AS "tableId", version,
+  SELECT id, name, target, topic, way, phase, delta_table_id AS "tableId", version,
          ${instantSql('event_time')} AS ts, total_rows AS "totalRows",
          start_offsets::text[] AS "startOffsets", end_offsets::text[] AS "endOffsets",
          published_rows AS "publishedRows", rejected_rows AS "rejectedRows", applied_rows AS "appliedRows",
@@ -170,6 +187,7 @@ function loadOf(row: LoadRow): Load {
     name: row.name,
     target: row.target,
     topic: row.topic,
+    way: row.way,
     phase: row.phase,
     pinned,
     startOffsets: row.startOffsets?.map(BigInt) ?? null,
@@ -197,6 +215,17 @@ const HOLD_NEW = `
   ON CONFLICT DO NOTHING`;
 
 const HOLD = 'UPDATE deltaferry.offsets SET held_by = $3 WHERE group_id = $1 AND topic = $2';
+
+/** What the topic has dropped was published before the load chose its version: the load brings what came of it. */
+const SKIP_EXPIRED = `
+  UPDATE deltaferry.offsets o SET next_offset = given.low
+  FROM unnest($3::bigint[]) WITH ORDINALITY AS given(low, n)
+  WHERE o.group_id = $1 AND o.topic = $2 AND o.partition = given.n - 1 AND o.next_offset < given.low`;
+
+const RECONCILE = `UPDATE deltaferry.loads SET way = 'reconcile' WHERE id = $1`;
+
+const CONSUMERS = `
+  SELECT partition, next_offset AS next FROM deltaferry.offsets WHERE group_id = $1 AND topic = $2`;
 
 const PIN = `
   UPDATE deltaferry.loads SET delta_table_id = $2, version = $3, event_time = $4, total_rows = $5

@@ -13,8 +13,8 @@ export interface LogPartitions {
   makeRanges(ranges: readonly bigint[], acknowledged: Snapshot): Promise<boolean>;
   /** Gives the room of an acknowledged range back. False where it is not possible now. */
   empty(range: bigint, acknowledged: Snapshot): Promise<boolean>;
-  /** Removes an acknowledged range. False where it is not possible now. */
-  drop(range: bigint, acknowledged: Snapshot): Promise<boolean>;
+  /** Removes ranges that are acknowledged, for which it waits once. Those that are gone. */
+  drop(ranges: readonly bigint[], acknowledged: Snapshot): Promise<readonly bigint[]>;
   size(): Promise<{ readonly partitions: number; readonly bytes: number }>;
 }
 
@@ -109,13 +109,19 @@ export function logPartitions(pool: Pool, table: string): LogPartitions {
         return true;
       }),
 
-    drop: (n, acknowledged) =>
-      shortly(pool, async (client) => {
+    async drop(ranges, acknowledged) {
+      const gone: bigint[] = [];
+      const done = await shortly(pool, async (client) => {
         await client.query(`LOCK TABLE ONLY ${log} IN ACCESS EXCLUSIVE MODE`);
-        if (!(await isAcknowledged(client, range(n), acknowledged))) return false;
-        await client.query(`DROP TABLE ${range(n)}`);
+        for (const n of ranges) {
+          if (!(await isAcknowledged(client, range(n), acknowledged))) continue;
+          await client.query(`DROP TABLE ${range(n)}`);
+          gone.push(n);
+        }
         return true;
-      }),
+      });
+      return done ? gone : [];
+    },
 
     async size() {
       const { rows } = await pool.query<{ partitions: number; bytes: string }>(

@@ -9,6 +9,9 @@ export interface LogUpkeepOptions {
   readonly table: string;
 }
 
+/** Each takes a moment for which writers wait. */
+const DROPPED_AT_ONCE = 8;
+
 /**
  * Keeps the partitions of a log in order: makes ranges ahead, empties the default partition, and drops ranges
  * that stopped receiving once everything in them is acknowledged. A step whose lock is not to be had within
@@ -21,6 +24,8 @@ export function createLogUpkeep({
   const partitions = logPartitions(pool, table);
   /** Ranges whose ids have all been handed out → whoever got one is in this snapshot, or has ended. */
   const handedOut = new Map<bigint, Snapshot>();
+  /** Of these: those whose room was given back, and that only wait to be dropped. */
+  const emptied = new Set<bigint>();
 
   async function noteHandedOut(ranges: readonly bigint[], nextId: bigint): Promise<void> {
     const fresh = ranges.filter((n) => !handedOut.has(n) && partitionRange(n)[1] <= nextId);
@@ -30,17 +35,25 @@ export function createLogUpkeep({
     for (const n of fresh) handedOut.set(n, snapshot);
   }
 
+  async function dropAcknowledged(acknowledged: Snapshot): Promise<void> {
+    const done = [...handedOut].filter(([, snapshot]) => xmin(acknowledged) >= xmax(snapshot));
+    const ranges = done.slice(0, DROPPED_AT_ONCE).map(([n]) => n);
+    if (ranges.length === 0) return;
+    // The disk is free again also where long transactions keep the log from ever being locked.
+    for (const n of ranges) if (!emptied.has(n) && (await partitions.empty(n, acknowledged))) emptied.add(n);
+    for (const n of await partitions.drop(ranges, acknowledged)) {
+      handedOut.delete(n);
+      emptied.delete(n);
+    }
+  }
+
   return async (acknowledged) => {
     const { ranges, restIsEmpty } = await partitions.list();
     const nextId = await partitions.nextId();
     await noteHandedOut(ranges, nextId);
     const missing = aheadOf(nextId).filter((n) => !ranges.includes(n));
     if (missing.length > 0 || !restIsEmpty) await partitions.makeRanges(missing, acknowledged);
-    for (const [n, snapshot] of handedOut) {
-      if (xmin(acknowledged) < xmax(snapshot)) continue;
-      await partitions.empty(n, acknowledged);
-      if (await partitions.drop(n, acknowledged)) handedOut.delete(n);
-    }
+    await dropAcknowledged(acknowledged);
     return partitions.size();
   };
 }

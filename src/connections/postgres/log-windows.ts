@@ -76,6 +76,7 @@ export function createLogWindows(
       const abandon = (): void => socketOf(client).destroy();
       signal.addEventListener('abort', abandon, { once: true });
       try {
+        signal.throwIfAborted();
         const few = await readSmall(client, window);
         if (few === null) yield* readLarge(client, window);
         done = true;

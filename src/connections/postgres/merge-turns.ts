@@ -45,6 +45,8 @@ export function createMergeTurns(name: string, options: MergeTurnsOptions): Merg
   const key = `deltaferry merge ${name}`;
   const closing = new AbortController();
   let line: Promise<unknown> = Promise.resolve();
+  /** How many of this process have the turn or wait for it. */
+  let inHand = 0;
   let current: Kept | undefined;
 
   /** Postgres lets one session take the lock twice, so the turns of one process queue up here. */
@@ -52,6 +54,8 @@ export function createMergeTurns(name: string, options: MergeTurnsOptions): Merg
     const before = line;
     const done = Promise.withResolvers<void>();
     line = before.then(() => done.promise);
+    inHand += 1;
+    void done.promise.then(() => (inHand -= 1));
     try {
       await unlessAborted(before, signal);
       signal.throwIfAborted();
@@ -141,6 +145,7 @@ export function createMergeTurns(name: string, options: MergeTurnsOptions): Merg
       }),
 
     async takeIfFree() {
+      if (inHand > 0) return null;
       const never = new AbortController().signal;
       return inLine(never, async () => {
         const kept = await open();

@@ -92,8 +92,12 @@ describe('the turn to merge', () => {
     });
     await turn.state();
     assert.equal(got, false);
+    assert.equal(await one.turnIfFree(), null);
     await turn.release();
     await waiting;
+    const free = await one.turnIfFree();
+    assert.notEqual(free, null);
+    await free?.release();
   });
 
   it('is not waited for any longer once the signal aborts, in either line', async () => {

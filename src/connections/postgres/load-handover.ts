@@ -1,0 +1,103 @@
+import type { Pool, PoolClient } from 'pg';
+import type { TableMapping } from '../../change/table.ts';
+import type { Load, LoadHandover } from '../../ports/load.ts';
+import { quoteIdent, quoteQualified } from '../identifiers.ts';
+import { DEFAULT_HISTORY_COLUMNS, type HistoryColumnNames } from './history-ddl.ts';
+import { instantText } from './instants.ts';
+import { createReconcile } from './load-reconcile.ts';
+import { checkComplete, duplicateKeys } from './load-refusals.ts';
+import { dropLoadTable, loadTableNames } from './load-table-ddl.ts';
+import { holdsRows, notEmpty, notUnderWay, phased, RELEASE } from './loads.ts';
+import { inTransaction } from './transaction.ts';
+
+export interface LoadHandoverOptions {
+  readonly pool: Pool;
+  readonly mapping: TableMapping;
+  /** What the target calls its own columns. */
+  readonly columns?: HistoryColumnNames | undefined;
+  /** What the transactions call themselves (`deltaferry.origin`), so that capture does not echo them. */
+  readonly origin: string;
+  /** The live consumers: their group and topic. */
+  readonly consumers: { readonly group: string; readonly topic: string };
+}
+
+/**
+ * The rows go into the target itself, by INSERT in the order of its key (each index then grows at its end).
+ * A table built aside and renamed would save that one write, but would not be the user's table: views, foreign
+ * keys, publications, policies and triggers hang on the table, not on its name.
+ */
+export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
+  const { pool, mapping, origin } = options;
+  const names = options.columns ?? DEFAULT_HISTORY_COLUMNS;
+  const key = mapping.key.map((name) => quoteIdent(name)).join(', ');
+  const columns = mapping.columns.map(({ name }) => quoteIdent(name)).join(', ');
+  const own = [names.isActive, names.onDate].map((name) => quoteIdent(name)).join(', ');
+  const reconcileRanges = createReconcile(options);
+
+  async function insert(load: Load): Promise<void> {
+    const target = quoteQualified(load.target);
+    const { rows } = loadTableNames(load.id);
+    const where = { doing: 'moving the load into its table', table: load.target };
+    await inTransaction(pool, where, async (client) => {
+      await client.query(SETTINGS, [origin]);
+      if (!(await finish(client, load))) return;
+      await client.query(`LOCK TABLE ${target} IN SHARE ROW EXCLUSIVE MODE`);
+      if (await holdsRows(client, load.target)) throw notEmpty(load.target);
+      const ts = load.pinned === null ? null : instantText(load.pinned.ts);
+      const inserted = await client.query(
+        `INSERT INTO ${target} (${columns}, ${own}) SELECT ${columns}, true, $1::timestamptz FROM ${rows} ORDER BY ${key}`,
+        [ts],
+      );
+      checkComplete(load, inserted.rowCount ?? 0);
+      await client.query(RELEASE, [load.id]);
+      await dropLoadTable(client, load.id);
+    });
+  }
+
+  /** Duplicates show as a unique violation of an index; they are named where it is one of the load's own. */
+  async function named<T>(load: Load, work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      if ((error as { code?: string }).code !== 'POSTGRES_23505') throw error;
+      const { rows } = loadTableNames(load.id);
+      const found = await pool.query<{ key: string }>(
+        `SELECT concat_ws(', ', ${key}) AS key FROM ${rows} GROUP BY ${key} HAVING count(*) > 1 LIMIT 5`,
+      );
+      if (found.rows.length === 0) throw error;
+      throw duplicateKeys(
+        load,
+        found.rows.map((row) => row.key),
+      );
+    }
+  }
+
+  return {
+    fill: (load) => named(load, insert(load)),
+
+    async reconcile(load, onDone, signal) {
+      const reconciled = await named(load, reconcileRanges(load, onDone, signal));
+      await inTransaction(pool, { doing: 'ending the load', table: load.target }, async (client) => {
+        if (await finish(client, load)) await dropLoadTable(client, load.id);
+      });
+      return reconciled;
+    },
+  };
+}
+
+/** Makes the load `live`; false where it is already. */
+async function finish(client: PoolClient, load: Load): Promise<boolean> {
+  const ended = await client.query(phased('handed-over', FINISH), [load.id]);
+  if (ended.rowCount === 1) return true;
+  const { rows } = await client.query<{ phase: string }>(PHASE, [load.id]);
+  if (rows[0]?.phase === 'live') return false;
+  throw notUnderWay(load.id);
+}
+
+const SETTINGS = `
+  SELECT set_config('deltaferry.origin', $1, true), set_config('work_mem', '256MB', true),
+         set_config('lock_timeout', '60s', true)`;
+
+const FINISH = `UPDATE deltaferry.loads SET phase = 'live', finished_at = now(), error = NULL, applied_rows = published_rows WHERE id = $1`;
+
+const PHASE = 'SELECT phase FROM deltaferry.loads WHERE id = $1';

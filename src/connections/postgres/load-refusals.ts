@@ -1,0 +1,20 @@
+import { OperatorError } from '../../errors.ts';
+import type { Load } from '../../ports/load.ts';
+
+/** Throws where the rows beside the table are not all that were published. */
+export function checkComplete(load: Load, rows: number): void {
+  if (rows === load.publishedRows) return;
+  throw new OperatorError({
+    code: 'LOAD_INCOMPLETE',
+    message: `The load ${load.id} published ${load.publishedRows} rows, but ${rows} came from topic ${load.topic}.`,
+    remedy: `Find what deletes records of ${load.topic} (it must be compacted only, never deleted from), then \`deltaferry backfill ${load.name} --restart\`.`,
+  });
+}
+
+export function duplicateKeys({ name }: Load, keys: readonly string[]): OperatorError {
+  return new OperatorError({
+    code: 'LOAD_DUPLICATE_KEYS',
+    message: `The Delta table of ${name} holds several rows of one key, for instance of ${keys.join(' and ')}.`,
+    remedy: `Leave one row of each key in the Delta table, then \`deltaferry backfill ${name} --restart\`.`,
+  });
+}

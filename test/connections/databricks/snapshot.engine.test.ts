@@ -1,0 +1,108 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import { createSnapshotSource } from '../../../src/connections/databricks/snapshot.ts';
+import type { TableMapping } from '../../../src/change/table.ts';
+import { OperatorError } from '../../../src/errors.ts';
+import type { PinnedVersion, SnapshotSource } from '../../../src/ports/load.ts';
+import { testStack } from '../../support/stack.ts';
+import { openTestWarehouse, type TestWarehouse } from './warehouse.ts';
+
+const ROWS = 3000;
+const never = new AbortController().signal;
+
+const mapping: TableMapping = {
+  name: 'samples',
+  key: ['id', 'part'],
+  columns: [
+    { name: 'id', type: { name: 'bigint' } },
+    { name: 'part', type: { name: 'text' } },
+    { name: 'text', type: { name: 'text' } },
+    { name: 'amount', type: { name: 'numeric', precision: 30, scale: 4 } },
+    { name: 'at', type: { name: 'timestamptz' } },
+  ],
+};
+
+let warehouse: TestWarehouse;
+let table: string;
+before(async () => {
+  warehouse = await openTestWarehouse();
+  table = await warehouse.table('id BIGINT, part STRING, text STRING, amount DECIMAL(30,4), at TIMESTAMP');
+  await warehouse.sql(
+    `INSERT INTO ${table} SELECT 9007199254740993 + id, concat('p', id % 7),
+       CASE id % 4 WHEN 0 THEN NULL WHEN 1 THEN concat('line\\nbreak \\r " ', id) WHEN 2 THEN '' ELSE 'Zürich 😀 \\u2028' END,
+       CAST(id AS DECIMAL(30,4)) / 3, timestamp_micros(id * 1000001) FROM range(${ROWS})`,
+  );
+});
+after(() => warehouse.close());
+
+function source(volume: string | undefined, onRefused?: (error: OperatorError) => void): SnapshotSource {
+  return createSnapshotSource({
+    client: warehouse.client,
+    table,
+    mapping,
+    volume,
+    rowsPerPiece: 700,
+    ...(onRefused === undefined ? {} : { onRefused }),
+  });
+}
+
+async function allRows(
+  from: SnapshotSource,
+  pieces: readonly string[],
+  pinned: PinnedVersion,
+): Promise<string[]> {
+  const rows: string[] = [];
+  for (const piece of pieces)
+    for (const each of await from.read(piece, pinned, never)) {
+      assert.equal(each.kind, 'row');
+      if (each.kind === 'row') rows.push(each.row.map(String).join('|'));
+    }
+  return rows.sort();
+}
+
+describe('a snapshot of a Delta table', () => {
+  const volume = stagingVolume();
+
+  it('is the same by files and by results, exact in every value, whatever is committed afterwards', async () => {
+    const files = source(volume);
+    const results = source(undefined);
+    const pinned = await files.pin();
+    assert.equal(pinned.rows, ROWS);
+    await warehouse.sql(`DELETE FROM ${table} WHERE id % 2 = 0`);
+
+    const exported = await files.pieces('test-load', pinned, never);
+    const buckets = await results.pieces('test-load', pinned, never);
+    assert.ok(
+      exported.length >= ROWS / 700 && exported.every((piece) => piece.startsWith(volume)),
+      exported.join(),
+    );
+    assert.equal(buckets.length, Math.ceil(ROWS / 700));
+    const rows = await allRows(files, exported, pinned);
+    assert.equal(rows.length, ROWS);
+    assert.deepEqual(await allRows(results, buckets, pinned), rows);
+    assert.ok(rows.includes(`9007199254740994|p1|line\nbreak \r " 1|0.3333|1000001`), rows[1]);
+    assert.ok(rows.includes(`9007199254740993|p0|null|0.0000|0`), rows[0]);
+
+    await files.tidy('test-load');
+    await assert.rejects(files.read(exported[0]!, pinned, never));
+  });
+
+  it('takes the slower way where the warehouse refuses the export, and says so', async () => {
+    const refused: OperatorError[] = [];
+    const from = source('/Volumes/../elsewhere', (error) => refused.push(error));
+    const pinned = await from.pin();
+    const pieces = await from.pieces('test-load', pinned, never);
+    assert.ok(pieces.every((piece) => piece.startsWith('bucket ')));
+    assert.equal(refused.length, 1);
+    assert.equal((await allRows(from, pieces, pinned)).length, pinned.rows);
+  });
+
+  it('has the time that the change feed gives the version', async () => {
+    const pinned = await source(undefined).pin();
+    const [row] = await warehouse.client.query({
+      doing: 'reading the feed',
+      sql: `SELECT max(unix_micros(_commit_timestamp)) AS ts FROM table_changes('${table}', ${pinned.version}, ${pinned.version})`,
+    });
+    assert.equal(pinned.ts, Number(row!['ts']));
+  });
+});

@@ -1,0 +1,232 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, it } from 'node:test';
+import type { Change } from '../../../src/change/change.ts';
+import type { TableMapping } from '../../../src/change/table.ts';
+import { createReconcile } from '../../../src/connections/postgres/load-reconcile.ts';
+import { migrate } from '../../../src/connections/postgres/migrate.ts';
+import type { Load } from '../../../src/ports/load.ts';
+import { seededRandom } from '../../support/change-generator.ts';
+import { expectedHistory } from '../../support/oracle.ts';
+import { createDatabase, type TestDatabase } from './database.ts';
+import { change, createEmployees, EMPLOYEES, EPOCH, openApplier, type Applier } from './employees.ts';
+
+const KEYS = 1200;
+const KEYS_PER_RANGE = 170;
+/** The load is of this time; changes are between 1 and 14. */
+const AT = 7;
+const SEED = Number(process.env['TEST_SEED'] ?? Date.now() % 1_000_000);
+
+let database: TestDatabase;
+before(async () => {
+  database = await createDatabase();
+  await migrate(database.pool);
+});
+after(async () => await database.drop());
+
+interface Life {
+  /** In the order in which they are applied. */
+  readonly changes: readonly Change[];
+  /** What the load says; null: nothing. */
+  readonly asserted: string | null;
+}
+
+function lives(random: () => number): Life[] {
+  const below = (limit: number): number => Math.floor(random() * limit);
+  const image = (): string | null => ['A', 'B', 'C', null][below(4)]!;
+  return Array.from({ length: KEYS }, (_, emp) => {
+    const changes = Array.from({ length: below(6) }, () => change(emp, 1 + below(14), image()));
+    // Most loads say what the changes say.
+    const wanted = random() < 0.5 ? (stateAt(changes)?.name ?? null) : image();
+    return { changes, asserted: wanted };
+  });
+}
+
+function stateAt(changes: readonly Change[]) {
+  const time = AT + EPOCH;
+  return expectedHistory(changes).versions.find(({ from, to }) => from <= time && (to === null || to > time));
+}
+
+/** The change that the load comes to; null where it says what is there. */
+function assertion(emp: number, { changes, asserted }: Life): Change | null {
+  const now = stateAt(changes);
+  if ((now?.name ?? null) === asserted) return null;
+  return change(emp, AT, asserted);
+}
+
+async function beside(table: string, all: readonly Life[]): Promise<Load> {
+  const id = table;
+  const rows = all.flatMap(({ asserted }, emp) => (asserted === null ? [] : [{ emp, asserted }]));
+  await database.pool.query(
+    `CREATE UNLOGGED TABLE deltaferry."load_${id}" AS SELECT emp_id, name, salary FROM ${table} WITH NO DATA`,
+  );
+  await database.pool.query(
+    `INSERT INTO deltaferry."load_${id}" SELECT emp, name, 10.50 FROM unnest($1::bigint[], $2::text[]) AS g(emp, name)`,
+    [rows.map(({ emp }) => emp), rows.map(({ asserted }) => asserted)],
+  );
+  return loadOf(id, table, rows.length);
+}
+
+function loadOf(id: string, target: string, rows: number): Load {
+  return {
+    id,
+    name: 'employees',
+    target,
+    topic: 'employees_backfill',
+    way: 'reconcile',
+    phase: 'handover',
+    pinned: { tableId: 'table-1', version: 9, ts: AT + EPOCH, rows },
+    startOffsets: null,
+    endOffsets: null,
+    publishedRows: rows,
+    rejectedRows: 0,
+    appliedRows: rows,
+    startedAt: '',
+    error: null,
+  };
+}
+
+function reconcile(load: Load, topic: string) {
+  return createReconcile({
+    pool: database.pool,
+    mapping: EMPLOYEES,
+    origin: 'delta',
+    consumers: { group: 'employees-postgres', topic },
+    keysPerRange: KEYS_PER_RANGE,
+  })(load, () => {}, new AbortController().signal);
+}
+
+async function judge(table: string, told: readonly Change[]): Promise<void> {
+  const expected = expectedHistory(told);
+  const micros = (column: string): string => `(extract(epoch FROM ${column}) * 1000000)::bigint - ${EPOCH}`;
+  const versions = await database.pool.query<{ line: string }>(
+    `SELECT emp_id || ' ' || name || ' [' || ${micros('on_date')} || ',' || coalesce((${micros('off_date')})::text, '') || ')'
+            || CASE WHEN is_active = (off_date IS NULL) THEN '' ELSE ' flag' END AS line FROM ${table} ORDER BY 1`,
+  );
+  const line = (at: number | null): string => (at === null ? '' : String(at - EPOCH));
+  assert.deepEqual(
+    versions.rows.map((row) => row.line).sort(),
+    expected.versions.map(({ key, name, from, to }) => `${key} ${name} [${line(from)},${line(to)})`).sort(),
+    `seed ${SEED} (set TEST_SEED)`,
+  );
+  const orphans = await database.pool.query<{ line: string }>(
+    `SELECT key || ' @' || ${micros('ts')} AS line FROM deltaferry.orphan_deletes WHERE target = $1`,
+    [table],
+  );
+  assert.deepEqual(
+    orphans.rows.map((row) => row.line).sort(),
+    expected.orphanDeletes.map(({ key, ts }) => `${key} @${line(ts)}`).sort(),
+    `seed ${SEED} (set TEST_SEED)`,
+  );
+}
+
+async function applyAll(applier: Applier, changes: readonly Change[], size: number): Promise<void> {
+  for (let at = 0; at < changes.length; at += size) await applier.apply(...changes.slice(at, at + size));
+}
+
+describe('a load compared with a table that holds rows', () => {
+  it('any history and any load: the table says of that time what the load says, and of all others what it said', async () => {
+    const table = 'compared';
+    await createEmployees(database.pool, table);
+    const all = lives(seededRandom(SEED));
+    const applier = await openApplier(database.pool, table);
+    const changes = all.flatMap((life) => life.changes);
+    await applyAll(applier, changes, 400);
+    const load = await beside(table, all);
+    const asserted = all.flatMap((life, emp) => assertion(emp, life) ?? []);
+
+    const done = await reconcile(load, `changes of ${table} `);
+    await judge(table, [...changes, ...asserted]);
+    assert.equal(done.ended, asserted.filter(({ op }) => op === 'delete').length);
+    assert.equal(done.added + done.corrected, asserted.filter(({ op }) => op !== 'delete').length);
+    for (const [what, n] of Object.entries(done)) assert.ok(n > KEYS / 50, `only ${n} ${what}`);
+
+    // Stopped at the end and done again: nothing is left to do.
+    assert.deepEqual(await reconcile(load, `changes of ${table} `), { added: 0, corrected: 0, ended: 0 });
+    await judge(table, [...changes, ...asserted]);
+  });
+
+  it('while changes from after that time are applied', async () => {
+    const table = 'compared_live';
+    await createEmployees(database.pool, table);
+    const all = lives(seededRandom(SEED + 1));
+    const early = all.map(({ changes, asserted }) => ({
+      changes: changes.filter(({ ts }) => Number(ts) <= AT + EPOCH),
+      asserted,
+    }));
+    const late = all.flatMap(({ changes }) => changes.filter(({ ts }) => Number(ts) > AT + EPOCH));
+    const applier = await openApplier(database.pool, table);
+    const changes = early.flatMap((life) => life.changes);
+    await applyAll(applier, changes, 400);
+    const load = await beside(table, early);
+    const asserted = early.flatMap((life, emp) => assertion(emp, life) ?? []);
+
+    let left = true;
+    const comparing = reconcile(load, `changes of ${table} `).finally(() => (left = false));
+    let meanwhile = 0;
+    const applying = (async () => {
+      for (let at = 0; at < late.length; at += 25) {
+        await applier.apply(...late.slice(at, at + 25));
+        if (left) meanwhile += 1;
+      }
+    })();
+    await Promise.all([comparing, applying]);
+    assert.ok(meanwhile > 1, 'nothing was applied meanwhile');
+    await judge(table, [...changes, ...asserted, ...late]);
+  });
+
+  it('keys of several columns, and what JSON escapes in them', async () => {
+    const mapping: TableMapping = {
+      name: 'offices',
+      key: ['city', 'number'],
+      columns: [
+        { name: 'number', type: { name: 'integer' } },
+        { name: 'city', type: { name: 'varchar', length: 20 } },
+        { name: 'phone', type: { name: 'text' } },
+      ],
+    };
+    await database.pool.query(
+      `CREATE TABLE offices (number int, city varchar(20), phone text, is_active boolean, on_date timestamptz, off_date timestamptz,
+                             PRIMARY KEY (city, number, on_date))`,
+    );
+    const cities = ['a"b', 'tab\there', 'Zürich', 'back\\slash', '😀', '', '\u0001', '\u007f'];
+    const rows = cities.flatMap((city) => [1, 2].map((number) => ({ city, number })));
+    await database.pool.query(
+      `CREATE UNLOGGED TABLE deltaferry."load_offices" AS
+       SELECT number, city::varchar(20), 'new' AS phone FROM unnest($1::int[], $2::text[]) AS g(number, city)`,
+      [rows.map(({ number }) => number), rows.map(({ city }) => city)],
+    );
+    // A delete after the load's time that nothing came before: it must end the row that the load brings.
+    await database.pool.query(
+      `INSERT INTO deltaferry.orphan_deletes (target, key, ts) SELECT 'offices', key, '2025-06-01Z' FROM unnest($1::text[]) AS key`,
+      [
+        rows
+          .filter(({ number }) => number === 1)
+          .map(({ city, number }) => JSON.stringify([city, String(number)])),
+      ],
+    );
+    await database.pool.query(`INSERT INTO offices VALUES (3, 'gone', 'old', true, '2020-01-01Z', NULL)`);
+    const load = await loadOf('offices', 'offices', rows.length);
+    const done = await createReconcile({
+      pool: database.pool,
+      mapping,
+      origin: 'delta',
+      consumers: { group: 'employees-postgres', topic: 'none' },
+      keysPerRange: 3,
+    })(load, () => {}, new AbortController().signal);
+    assert.deepEqual(done, { added: cities.length, corrected: cities.length, ended: 1 });
+    const found = await database.pool.query<{ number: number; city: string; until: string | null }>(
+      'SELECT number, city, off_date::date::text AS until FROM offices',
+    );
+    const line = (city: string, number: number, until: string | null): string =>
+      JSON.stringify([city, number, until]);
+    assert.deepEqual(
+      found.rows.map(({ city, number, until }) => line(city, number, until)).sort(),
+      [
+        line('gone', 3, '2025-01-01'),
+        ...rows.map(({ city, number }) => line(city, number, number === 1 ? '2025-06-01' : null)),
+      ].sort(),
+    );
+    const left = await database.pool.query(`SELECT FROM deltaferry.orphan_deletes WHERE target = 'offices'`);
+    assert.equal(left.rowCount, 0);
+  });
+});
