@@ -1,7 +1,10 @@
 /**
- * `npm run bench -- live [section …]`: Delta to Postgres, each figure beside the raw limit of this machine in this run.
- * Sections: commit, latency, apply, memory.
+ * `npm run bench -- live [section …]`: both directions, each figure beside the raw limit of this machine in this run.
+ * Sections: commit, latency, apply, memory (Delta to Postgres); postgresCommit, postgresLatency (Postgres to Delta).
+ * Then log (the log poller alone) and capture (what capture costs its writers), which are programs of their own.
  */
+import { spawnSync } from 'node:child_process';
+import { fileURLToPath } from 'node:url';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startWorker, type Worker } from '../test/support/worker.ts';
 import { until } from '../test/support/until.ts';
@@ -15,6 +18,7 @@ import {
   type Figure,
 } from './figures.ts';
 import { copyIntoTwin, fillHistory, publishRandomUpdates } from './load.ts';
+import { postgresCommit, postgresLatency } from './to-delta.ts';
 import {
   closeStack,
   createDeltaTable,
@@ -50,12 +54,22 @@ const LOADS: readonly CommitLoad[] = [
   { what: 'updated keys', sql: updateSql },
 ];
 
-const sections: Record<string, () => Promise<Figure[]>> = { commit, latency, apply, memory };
+const sections: Record<string, () => Promise<Figure[]>> = {
+  commit,
+  latency,
+  apply,
+  memory,
+  postgresCommit,
+  postgresLatency,
+};
 
 const wanted = process.argv.slice(2).filter((arg) => !arg.startsWith('-'));
-const unknown = wanted.filter((name) => !(name in sections));
+/** On servers of their own, once the others are stopped. */
+const programs = ['log', 'capture'];
+const known = [...Object.keys(sections), ...programs];
+const unknown = wanted.filter((name) => !known.includes(name));
 if (unknown.length > 0) {
-  console.error(`no section ${unknown.join(', ')}; there are: ${Object.keys(sections).join(', ')}`);
+  console.error(`no section ${unknown.join(', ')}; there are: ${known.join(', ')}`);
   process.exit(2);
 }
 try {
@@ -64,6 +78,12 @@ try {
 } finally {
   await closeStack();
 }
+for (const name of programs)
+  if (wanted.length === 0 || wanted.includes(name)) {
+    const file = fileURLToPath(new URL(`${name}.ts`, import.meta.url));
+    const { status } = spawnSync(process.execPath, [...process.execArgv, file], { stdio: 'inherit' });
+    if (status !== 0) process.exitCode = 1;
+  }
 
 /** A commit that updates 100,000 rows, from its commit timestamp until every new version is visible. */
 async function commit(): Promise<Figure[]> {

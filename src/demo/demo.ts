@@ -4,8 +4,9 @@ import { databricksOptions } from '../service/connect.ts';
 import { loadConfig } from '../service/config/load.ts';
 import type { Config } from '../service/config/schema.ts';
 import type { Logger } from '../service/logger.ts';
-import { ROLES } from '../service/run.ts';
+import { ROLES, type Role } from '../service/run.ts';
 import { setupTables } from '../service/setup.ts';
+import { DIRECTION_OF } from '../service/wire.ts';
 import { startStack, stopStack } from '../stack/stack.ts';
 import { deltaToPostgres } from './delta-to-postgres.ts';
 import { generateEmployeeHistory, readEmployeeHistory, type Employee } from './employee-history.ts';
@@ -72,14 +73,11 @@ export async function runDemo(options: DemoOptions): Promise<0 | 1> {
 
 async function showAndVerify(employees: readonly Employee[], options: DemoOptions): Promise<boolean> {
   const { report, signal, logger, only, beforeVerify } = options;
-  const config = inDirection(
-    only,
-    await loadConfig({
-      file: resolve(import.meta.dirname, '../../deltaferry.yaml'),
-      stackDir: options.dir,
-      overrides: { 'http.port': '0' },
-    }),
-  );
+  const config = await loadConfig({
+    file: resolve(import.meta.dirname, '../../deltaferry.yaml'),
+    stackDir: options.dir,
+    overrides: { 'http.port': '0' },
+  });
   const warehouse = openDatabricks(databricksOptions(config));
   try {
     const commits = commitsOf(employees);
@@ -91,7 +89,7 @@ async function showAndVerify(employees: readonly Employee[], options: DemoOption
     if (only !== 'postgres-to-delta') await prepareReplay(warehouse, TABLES, commits);
     await setupTables(config);
     signal.throwIfAborted();
-    const live = startService({ config, roles: ROLES, logger, signal });
+    const live = startService({ config, roles: rolesIn(only), logger, signal });
     const common = { warehouse, config, live, report, signal };
     try {
       if (only !== 'postgres-to-delta') {
@@ -118,10 +116,8 @@ async function showAndVerify(employees: readonly Employee[], options: DemoOption
   }
 }
 
-function inDirection(only: Direction | undefined, config: Config): Config {
-  return only === undefined
-    ? config
-    : { ...config, tables: config.tables.map((table) => ({ ...table, direction: only })) };
+function rolesIn(only: Direction | undefined): readonly Role[] {
+  return only === undefined ? ROLES : ROLES.filter((role) => DIRECTION_OF[role] === only);
 }
 
 function howToLook(dir: string): string {

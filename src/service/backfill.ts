@@ -8,12 +8,8 @@ import { createLoadHandover } from '../connections/postgres/load-handover.ts';
 import { createLoads } from '../connections/postgres/loads.ts';
 import { openPool } from '../connections/postgres/pool.ts';
 import { UsageError } from '../errors.ts';
-import {
-  runBackfill,
-  type BackfillMode,
-  type BackfillProgress,
-  type BackfillResult,
-} from '../producers/backfill.ts';
+import { runBackfill } from '../producers/backfill.ts';
+import type { BackfillMode, BackfillProgress, BackfillResult } from '../producers/backfill-deps.ts';
 import { mappingOf, type TableConfig } from './config/table-schema.ts';
 import type { Config } from './config/schema.ts';
 import { databricksOptions, kafkaOptions, postgresOptions } from './connect.ts';
@@ -22,7 +18,7 @@ import { backfillTopic, loadsOptions } from './loads-options.ts';
 import type { Logger } from './logger.ts';
 import { wireChangeLog } from './wire-change-log.ts';
 
-export type { BackfillMode, BackfillProgress, BackfillResult } from '../producers/backfill.ts';
+export type { BackfillMode, BackfillProgress, BackfillResult } from '../producers/backfill-deps.ts';
 
 export interface BackfillOptions {
   readonly config: Config;

@@ -43,16 +43,16 @@ export interface Part {
 }
 
 /** Which way changes go with each role. */
-const DIRECTION: Record<Role, TableConfig['direction']> = {
+export const DIRECTION_OF = {
   'delta-feed': 'delta-to-postgres',
   'postgres-history': 'delta-to-postgres',
   'postgres-log': 'postgres-to-delta',
   'delta-merge': 'postgres-to-delta',
-};
+} as const satisfies Record<Role, TableConfig['direction']>;
 
 /** Whether a table's changes go the way of the role. */
 export function concerns(role: Role, { direction }: TableConfig): boolean {
-  return direction === 'both' || direction === DIRECTION[role];
+  return direction === 'both' || direction === DIRECTION_OF[role];
 }
 
 export function wireTable(role: Role, context: WireContext): Part {

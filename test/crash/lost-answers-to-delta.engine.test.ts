@@ -123,7 +123,7 @@ describe('Kafka whose answers to the log poller are lost', () => {
 
 describe('Postgres and a warehouse whose answers to the merging consumer are lost', () => {
   const later = undoing();
-  const LOSSES = 20;
+  const LOSSES = 24;
 
   it('has every change merged exactly once, and no file left behind', LIMIT, async (t) => {
     const site = later(
@@ -157,47 +157,59 @@ describe('Postgres and a warehouse whose answers to the merging consumer are los
     );
 
     const said = (text: string) => (request: Buffer) => request.includes(text);
-    /** The so-manieth request from now on; what is encrypted tells no more of itself. */
+    /** The so-manieth piece from now on; what is encrypted tells no more of itself. */
     const nth = (n: number) => () => n-- === 0;
-    const losses = {
-      'the answer to the note': () => postgres.loseAnswers(1, said('SET pending = $5')),
-      'the note': () => postgres.loseRequests(1, said('SET pending = $5')),
-      'the answer to the end': () => postgres.loseAnswers(1, said('WITH done AS')),
-      'the end': () => postgres.loseRequests(1, said('WITH done AS')),
-      'an answer of the warehouse': () => warehouse.loseAnswers(1, nth(Math.floor(random() * 4))),
-      'a request to the warehouse': () => warehouse.loseRequests(1, nth(Math.floor(random() * 4))),
-    };
-    const kinds = Object.keys(losses) as (keyof typeof losses)[];
+    const few = (): number => Math.floor(random() * 3);
+    const note = said('SET pending = $5');
+    const end = said('WITH done AS');
+    const losses: readonly { name: string; file?: true; lose: () => void }[] = [
+      { name: 'the note', lose: () => postgres.loseRequests(1, note) },
+      { name: 'the answer to the note', lose: () => postgres.loseAnswers(1, note) },
+      { name: 'the end', lose: () => postgres.loseRequests(1, end) },
+      { name: 'the answer to the end', lose: () => postgres.loseAnswers(1, end) },
+      { name: 'the merge', lose: () => warehouse.loseRequests(1, nth(0)) },
+      { name: 'an answer to the merge', lose: () => warehouse.loseAnswers(1, nth(few())) },
+      { name: 'a request of a staged one', file: true, lose: () => warehouse.loseRequests(1, nth(few())) },
+      { name: 'an answer of a staged one', file: true, lose: () => warehouse.loseAnswers(1, nth(few())) },
+    ];
     const changes = capturedChanges(seed, 150);
     const expected = new Map<number, string>();
+    /** More than goes with a statement. */
     const wide = (n: number) =>
-      Array.from({ length: 50 }, (_, id) => capturedChange(800_000 + id, { op: 'update', name: `${n} ${'x'.repeat(45_000)}` }));
+      Array.from({ length: 50 }, (_, id) =>
+        capturedChange(800_000 + id, { op: 'update', name: `${n} ${'x'.repeat(45_000)}` }),
+      );
 
     await publisher.publish(changes.next());
-    await caughtUp(site, 180_000);
     const happened: string[] = [];
     const lost = (): number => postgres.lost + warehouse.lost;
     for (let n = 0; n < LOSSES; n++) {
-      const kind = kinds[n % kinds.length]!;
+      const { name, file, lose } = losses[n % losses.length]!;
+      // Now and then the next one strikes while the last is being mended.
+      if (file || random() < 0.7) await caughtUp(site, 180_000);
       const before = lost();
-      const large = kind.includes('warehouse') && n % 4 < 2;
-      if (large) {
+      lose();
+      if (file) {
         await publisher.publish(wide(n));
         for (const { after } of wide(n)) expected.set(Number(after![0]), String(after![1]));
-      }
-      losses[kind]();
-      await publisher.publish(changes.next());
-      await until(`to lose ${kind}`, () => lost() > before, { everyMs: 5 });
-      happened.push(large ? `${kind}, with a file` : kind);
+      } else await publisher.publish(changes.next());
+      await until(`to lose ${name}`, () => lost() > before, { everyMs: 5 });
+      happened.push(name);
     }
     await caughtUp(site, 180_000);
     await endsWell(worker);
 
     const staged = lines.filter(({ msg, sent }) => msg === 'merge ends' && sent === 'staged').length;
+    const failures = [
+      ...new Set(lines.flatMap(({ error }) => / while ([^(:,]+)/.exec(String(error))?.[1]?.trim() ?? [])),
+    ];
     t.diagnostic(
-      `${happened.length} losses: ${tally(happened)}; ${changes.total} changes, ${staged} merges by file; ${hint}`,
+      `${happened.length} losses: ${tally(happened)}; noticed while ${failures.join(', ')}; ` +
+        `${changes.total} changes, ${staged} merges by file; ${hint}`,
     );
     assert.ok(staged > 0, 'no merge was staged');
+    for (const doing of ['keeping account of merges', 'merging changes', 'staging rows'])
+      assert.ok(failures.includes(doing), `nothing was lost while ${doing}`);
     for (const [id, name] of changes.expected) expected.set(id, name);
     await assertInDelta(site, expected, hint);
     await assertMergedOnce(site, lines, hint);
@@ -207,7 +219,7 @@ describe('Postgres and a warehouse whose answers to the merging consumer are los
       sweeper.lines.some(({ msg }) => msg === 'offsets claimed'),
     );
     await endsWell(sweeper);
-    const folder = `${site.config.databricks.stagingVolume}/delta-merge.${site.config.databricks.id}.${site.name}`;
+    const folder = `${site.config.databricks.stagingVolume}/delta-merge.${site.config.databricks.id}.${site.config.postgres.id}.${site.name}`;
     assert.deepEqual(
       await site.warehouse.query({ doing: 'looking', sql: `LIST '${folder}'` }),
       [],

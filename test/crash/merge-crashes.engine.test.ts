@@ -109,11 +109,11 @@ describe('a merging consumer that is killed again and again', () => {
     const phases = kills.map(phaseOf);
     t.diagnostic(
       `${changes.total} changes in ${merges} merges, the last of epoch ${landed.at(-1)?.epoch}; ${kills.length} kills: ${tally(phases)}; ` +
-        `${unbooked.length} of them after the merge had landed or before it did, unbooked; ${atStake} of its rows a person had changed ` +
-        `by the time that it was settled; ${hint}`,
+        `${unbooked.length} of these merges landed, with nobody to book them; ${atStake} of their rows a person had changed ` +
+        `by the time that they were settled; ${hint}`,
     );
     assert.ok(phases.filter((phase) => phase !== 'between merges').length >= KILLS / 2, tally(phases));
-    assert.ok(unbooked.length > 0 && unbooked.length < KILLS, 'of the merges in hand some have landed');
+    assert.ok(unbooked.length > 0, 'no merge has landed without being booked');
     assert.ok(atStake > 0, 'no person has touched a row of a merge whose end nobody saw');
 
     const expected = new Map<number, string | null>(changes.expected);

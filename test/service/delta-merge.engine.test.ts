@@ -135,7 +135,7 @@ describe('the merging consumer on real engines', () => {
     const admin = site.kafka.admin();
     await admin.connect();
     try {
-      const groupId = `deltaferry.delta-merge.${site.config.databricks.id}.${site.name}`;
+      const groupId = `deltaferry.delta-merge.${site.config.databricks.id}.${site.config.postgres.id}.${site.name}`;
       const [committed] = await admin.fetchOffsets({ groupId, topics: [site.topic] });
       const ends = await admin.fetchTopicOffsets(site.topic);
       return ends.reduce((sum, { partition, high }) => {

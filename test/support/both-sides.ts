@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createChangeDecoder, changeSchema } from '../../src/change/avro.ts';
 import type { Op } from '../../src/change/change.ts';
+import { translatePostgres } from '../../src/connections/postgres/errors.ts';
 import { DeltaferryError } from '../../src/errors.ts';
 import type { Site } from './site.ts';
 import { committedRecords } from './topic-check.ts';
@@ -15,7 +17,10 @@ export interface Employee {
   readonly salary: string;
 }
 
-/** People and jobs that write the two tables of a site and know nothing of the service. */
+/**
+ * People and jobs that write the two tables of a site and know nothing of the service. Where an engine goes
+ * away under them they find out whether their write has landed, and do it again if it has not.
+ */
 export interface BothSides {
   /** What both tables must hold in the end, and how many changes were made where. */
   readonly expected: State;
@@ -45,6 +50,10 @@ export interface TopicChange {
   readonly after: string | null;
 }
 
+/** Engines may be restarted under them. */
+const INSIST_MS = 240_000;
+const AGAIN_MS = 200;
+
 export function bothSides(site: Site): BothSides {
   const { pool, warehouse, deltaTable } = site;
   const expected = new Map<number, string>();
@@ -58,15 +67,24 @@ export function bothSides(site: Site): BothSides {
     for (const id of gone) if (expected.delete(id)) made[where] += 1;
   }
 
-  /** A job of somebody's: where a commit of another writer came in between it is done again, as jobs are. */
-  async function job(sql: string, params: Record<string, string>): Promise<void> {
-    for (;;)
+  /**
+   * A job of somebody's: where a commit of another writer came in between it is done again, as jobs are; and where the
+   * connection broke, unless the table says that it is done.
+   */
+  async function job(
+    sql: string,
+    params: Record<string, string>,
+    isDone: () => Promise<boolean>,
+  ): Promise<void> {
+    await insistently(async () => {
       try {
         await warehouse.query({ doing: 'a job', sql, params });
-        return;
       } catch (error) {
-        if (!(error instanceof DeltaferryError && error.code === 'DELTA_CONFLICT')) throw error;
+        const conflict = error instanceof DeltaferryError && error.code === 'DELTA_CONFLICT';
+        if (conflict || !isTransient(error)) throw error;
+        if (!(await insistently(isDone))) throw error;
       }
+    });
   }
 
   const inDelta: Writer = {
@@ -79,31 +97,65 @@ export function bothSides(site: Site): BothSides {
               WHEN MATCHED THEN UPDATE SET name = s.name, salary = s.salary
               WHEN NOT MATCHED THEN INSERT (emp_id, name, salary) VALUES (s.id, s.name, s.salary)`,
         { rows: JSON.stringify(rows) },
+        async () => {
+          const there = await statesInDelta(rows.map(({ id }) => id));
+          return rows.every(({ id, name, salary }) => there.get(id) === `${name} ${salary}`);
+        },
       );
       note('delta', rows);
     },
     async remove(...ids) {
-      await job(`DELETE FROM ${deltaTable} WHERE array_contains(from_json(:ids, 'array<bigint>'), emp_id)`, {
-        ids: JSON.stringify(ids),
-      });
+      await job(
+        `DELETE FROM ${deltaTable} WHERE array_contains(from_json(:ids, 'array<bigint>'), emp_id)`,
+        { ids: JSON.stringify(ids) },
+        async () => (await statesInDelta(ids)).size === 0,
+      );
       note('delta', [], ids);
     },
   };
 
+  async function statesInDelta(ids: readonly number[]): Promise<State> {
+    const rows = await warehouse.query({
+      doing: 'looking',
+      sql: `SELECT emp_id, name, CAST(salary AS STRING) AS salary FROM ${deltaTable}
+            WHERE array_contains(from_json(:ids, 'array<bigint>'), emp_id)`,
+      params: { ids: JSON.stringify(ids) },
+    });
+    return new Map(
+      rows.map(({ emp_id, name, salary }) => [Number(emp_id), `${String(name)} ${String(salary)}`]),
+    );
+  }
+
+  /** Where the connection broke it is done again, unless the server says that the transaction has committed. */
   async function inTransaction(
     work: (query: (sql: string, params: unknown[]) => Promise<unknown>) => Promise<void>,
   ): Promise<void> {
-    const client = await pool.connect();
-    try {
-      await client.query('BEGIN');
-      await work((sql, params) => client.query(sql, params));
-      await client.query('COMMIT');
-    } catch (error) {
-      await client.query('ROLLBACK');
-      throw error;
-    } finally {
-      client.release();
-    }
+    await insistently(async () => {
+      const client = await pool.connect();
+      let xid: string | undefined;
+      try {
+        await client.query('BEGIN');
+        const { rows } = await client.query<{ xid: string }>('SELECT pg_current_xact_id()::text AS xid');
+        xid = rows[0]!.xid;
+        await work((sql, params) => client.query(sql, params));
+        await client.query('COMMIT');
+        client.release();
+      } catch (error) {
+        client.release(true);
+        if (xid === undefined || !isTransient(error) || !(await insistently(() => isCommitted(xid!))))
+          throw error;
+      }
+    });
+  }
+
+  async function isCommitted(xid: string): Promise<boolean> {
+    return until('the transaction to be decided', async () => {
+      const { rows } = await pool.query<{ status: string }>('SELECT pg_xact_status($1::xid8) AS status', [
+        xid,
+      ]);
+      const status = rows[0]?.status;
+      return status === 'in progress' ? null : { committed: status === 'committed' };
+    }).then(({ committed }) => committed);
   }
 
   const inPostgres: Writer = {
@@ -133,17 +185,31 @@ export function bothSides(site: Site): BothSides {
     },
   };
 
-  async function found(): Promise<Record<'delta' | 'postgres', string[]>> {
-    const delta = await warehouse.query({
+  const text = (row: Readonly<Record<string, unknown>>) =>
+    `${String(row['emp_id'])} ${String(row['name'])} ${String(row['salary'])}`;
+
+  async function foundInDelta(): Promise<string[]> {
+    const rows = await warehouse.query({
       doing: 'looking',
       sql: `SELECT emp_id, name, CAST(salary AS STRING) AS salary FROM ${deltaTable}`,
     });
+    return rows.map(text).sort();
+  }
+
+  async function foundInPostgres(): Promise<string[]> {
     const { rows } = await pool.query<{ emp_id: string; name: string; salary: string }>(
       'SELECT emp_id, name, salary FROM public.employees WHERE off_date IS NULL',
     );
-    const text = (row: Readonly<Record<string, unknown>>) =>
-      `${String(row['emp_id'])} ${String(row['name'])} ${String(row['salary'])}`;
-    return { delta: delta.map(text).sort(), postgres: rows.map(text).sort() };
+    return rows.map(text).sort();
+  }
+
+  /** Changes with every merge: a look at Delta before it does would show the same as the last. */
+  async function merges(): Promise<string> {
+    const { rows } = await pool.query<{ text: string }>(
+      `SELECT string_agg(o.*::text, ' ' ORDER BY partition) AS text FROM deltaferry.offsets o
+       WHERE group_id LIKE '%delta-merge%'`,
+    );
+    return String(rows[0]?.text);
   }
 
   async function onTopic(): Promise<TopicChange[]> {
@@ -168,15 +234,23 @@ export function bothSides(site: Site): BothSides {
       const want = Array.from(expected, ([id, row]) => `${id} ${row}`).sort();
       const same = (rows: readonly string[]) =>
         rows.length === want.length && rows.every((row, n) => row === want[n]);
+      let looked: string | undefined;
       await until(
         'both sides to be equal',
         async () => {
-          const { delta, postgres } = await found();
-          return same(delta) && same(postgres);
+          if (!same(await foundInPostgres())) return false;
+          const now = await merges();
+          if (now === looked) return false;
+          if (!same(await foundInDelta())) {
+            looked = now;
+            return false;
+          }
+          return same(await foundInPostgres());
         },
-        { timeoutMs, everyMs: 100 },
+        { timeoutMs, everyMs: 25 },
       ).catch(async () => {
-        assert.deepEqual(await found(), { delta: want, postgres: want });
+        const found = { delta: await foundInDelta(), postgres: await foundInPostgres() };
+        assert.deepEqual(found, { delta: want, postgres: want });
       });
     },
     onTopic,
@@ -187,4 +261,21 @@ export function bothSides(site: Site): BothSides {
       assert.equal(records.length, made.delta + made.postgres, 'records of no known origin');
     },
   };
+}
+
+function isTransient(error: unknown): boolean {
+  return translatePostgres(error, 'writing').kind === 'transient';
+}
+
+/** Again and again while an engine does not answer, or others are in the way. */
+async function insistently<T>(work: () => Promise<T>): Promise<T> {
+  const deadline = performance.now() + INSIST_MS;
+  for (;;)
+    try {
+      return await work();
+    } catch (error) {
+      if (!isTransient(error) || performance.now() > deadline) throw error;
+      const conflict = error instanceof DeltaferryError && error.code === 'DELTA_CONFLICT';
+      if (!conflict) await delay(AGAIN_MS);
+    }
 }

@@ -47,8 +47,8 @@ const CONFLICT_WAIT_MS = 100;
 /**
  * Merges into one Delta table, exactly once. The ledger in Postgres has the offsets and at most one
  * pending merge; every MERGE leaves its mark in the table's history and bears an epoch. Who finds a
- * pending merge advances the epoch first, which ends whatever is still running, and only then looks
- * whether it landed (docs/SPEC.md, "Into Delta").
+ * pending merge advances the epoch in Delta first, which ends whatever is still running, then looks
+ * whether it landed, and advances the ledger's epoch last (docs/SPEC.md, "Into Delta").
  */
 export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink {
   const { client, ledger, table, mapping, sink } = options;
@@ -79,9 +79,11 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
   async function settled(turn: MergeTurn): Promise<LedgerState> {
     const before = await turn.state();
     if (compared && before.pending === null) return before;
-    if (before.pending === null) await agreeOnEpoch(turn, before);
-    else await closeEpoch(turn, before.epoch);
+    const epoch = before.pending === null ? await agreedEpoch(before) : await closed(before.epoch);
     await turn.raise(await history.unknownTo(before));
+    // The ledger's epoch says that all merges of older ones count already: not before they do, since
+    // whoever goes on after a crash in between looks no further back.
+    if (epoch > before.epoch) await turn.advance(epoch);
     if (before.pending !== null) await turn.forget(before.pending.mark);
     const now = await turn.state();
     // What is left over costs room and nothing else; the next process tries again.
@@ -91,16 +93,18 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
   }
 
   /** The two differ once the control schema was restored or reset, or the table of epochs made anew. */
-  async function agreeOnEpoch(turn: MergeTurn, { epoch }: LedgerState): Promise<void> {
+  async function agreedEpoch({ epoch }: LedgerState): Promise<bigint> {
     const inDelta = await fence.read();
-    if (inDelta === epoch) return;
-    if (inDelta === null && epoch === 0n) await fence.set(epoch);
-    else await closeEpoch(turn, inDelta !== null && inDelta > epoch ? inDelta : epoch);
+    if (inDelta === epoch) return epoch;
+    if (inDelta !== null || epoch > 0n) return closed(inDelta !== null && inDelta > epoch ? inDelta : epoch);
+    await fence.set(epoch);
+    return epoch;
   }
 
-  async function closeEpoch(turn: MergeTurn, epoch: bigint): Promise<void> {
-    await turn.advance(epoch + 1n);
+  /** Ends this epoch and older ones; answers the one that follows. */
+  async function closed(epoch: bigint): Promise<bigint> {
     await fence.close(epoch + 1n);
+    return epoch + 1n;
   }
 
   async function inTurn<T>(signal: AbortSignal, work: (turn: MergeTurn) => Promise<T>): Promise<T> {

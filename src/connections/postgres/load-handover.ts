@@ -7,7 +7,7 @@ import { instantText } from './instants.ts';
 import { createReconcile } from './load-reconcile.ts';
 import { checkComplete, duplicateKeys } from './load-refusals.ts';
 import { dropLoadTable, loadTableNames } from './load-table-ddl.ts';
-import { holdsRows, notEmpty, notUnderWay, phased, RELEASE } from './loads.ts';
+import { from, holdsRows, notEmpty, notUnderWay, RELEASE } from './loads.ts';
 import { inTransaction } from './transaction.ts';
 
 export interface LoadHandoverOptions {
@@ -87,7 +87,7 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
 
 /** Makes the load `live`; false where it is already. */
 async function finish(client: PoolClient, load: Load): Promise<boolean> {
-  const ended = await client.query(phased('handed-over', FINISH), [load.id]);
+  const ended = await client.query(FINISH, [load.id]);
   if (ended.rowCount === 1) return true;
   const { rows } = await client.query<{ phase: string }>(PHASE, [load.id]);
   if (rows[0]?.phase === 'live') return false;
@@ -98,6 +98,8 @@ const SETTINGS = `
   SELECT set_config('deltaferry.origin', $1, true), set_config('work_mem', '256MB', true),
          set_config('lock_timeout', '60s', true)`;
 
-const FINISH = `UPDATE deltaferry.loads SET phase = 'live', finished_at = now(), error = NULL, applied_rows = published_rows WHERE id = $1`;
+const FINISH = `
+  UPDATE deltaferry.loads SET phase = 'live', finished_at = now(), error = NULL, applied_rows = published_rows
+  WHERE id = $1 AND ${from('handed-over')}`;
 
 const PHASE = 'SELECT phase FROM deltaferry.loads WHERE id = $1';

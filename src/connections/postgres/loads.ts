@@ -99,7 +99,7 @@ export function createLoads(options: LoadsOptions): Loads {
       }),
 
     noteApplied: (id, rows) => update(id, APPLIED, [rows]),
-    published: (id, endOffsets) => update(id, phased('published', PUBLISHED), [endOffsets.map(String)]),
+    published: (id, endOffsets) => update(id, PUBLISHED, [endOffsets.map(String)]),
     consumers: () =>
       inTransaction(pool, where('looking where the consumers are'), async (client) => {
         const { group, topic } = consumers;
@@ -111,17 +111,17 @@ export function createLoads(options: LoadsOptions): Loads {
     giveUp: (id) =>
       inTransaction(pool, where('giving up the load'), async (client) => {
         await client.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
-        await moved(client, id, phased('given-up', GIVE_UP), []);
+        await moved(client, id, GIVE_UP, []);
         await client.query(RELEASE, [id]);
         await dropLoadTable(client, id);
       }),
   };
 }
 
-/** `column` = the phases from which the event may come. */
-export function phased(event: LoadEvent, sql: string): string {
+/** Whether the load is in a phase that the event may come from, as SQL. */
+export function from(event: LoadEvent): string {
   const phases = phasesBefore(event).map((phase) => `'${phase}'`);
-  return `${sql} AND phase IN (${phases.join(', ')})`;
+  return `phase IN (${phases.join(', ')})`;
 }
 
 export async function holdsRows(client: PoolClient, target: string): Promise<boolean> {
@@ -229,7 +229,7 @@ const CONSUMERS = `
 
 const PIN = `
   UPDATE deltaferry.loads SET delta_table_id = $2, version = $3, event_time = $4, total_rows = $5
-  WHERE id = $1 AND phase = 'snapshot' AND version IS NULL`;
+  WHERE id = $1 AND phase = 'snapshot' AND (version IS NULL OR version = $3)`;
 
 const TOUCH = `UPDATE deltaferry.loads SET error = NULL WHERE id = $1 AND phase = 'snapshot'`;
 
@@ -237,7 +237,8 @@ const PIECES = 'SELECT piece FROM deltaferry.load_parts WHERE load = $1 ORDER BY
 
 const NOTE_PIECES = `
   INSERT INTO deltaferry.load_parts (load, part, piece)
-  SELECT $1, n - 1, piece FROM unnest($2::text[]) WITH ORDINALITY AS given(piece, n)`;
+  SELECT $1, n - 1, piece FROM unnest($2::text[]) WITH ORDINALITY AS given(piece, n)
+  ON CONFLICT DO NOTHING`;
 
 const ACKNOWLEDGE = `
   UPDATE deltaferry.loads SET published_rows = $2, rejected_rows = $3
@@ -249,8 +250,13 @@ const ACKNOWLEDGE_PARTS = `
 
 const APPLIED = `UPDATE deltaferry.loads SET applied_rows = $2 WHERE id = $1 AND phase IN (${UNDER_WAY})`;
 
-const PUBLISHED = `UPDATE deltaferry.loads SET phase = 'handover', end_offsets = $2::bigint[] WHERE id = $1`;
+// Each may be repeated after its answer was lost.
+const PUBLISHED = `
+  UPDATE deltaferry.loads SET phase = 'handover', end_offsets = $2::bigint[]
+  WHERE id = $1 AND (${from('published')} OR (phase = 'handover' AND end_offsets = $2::bigint[]))`;
 
 const NOTE_ERROR = `UPDATE deltaferry.loads SET error = $2 WHERE id = $1 AND phase IN (${UNDER_WAY})`;
 
-const GIVE_UP = `UPDATE deltaferry.loads SET phase = 'failed', finished_at = now() WHERE id = $1`;
+const GIVE_UP = `
+  UPDATE deltaferry.loads SET phase = 'failed', finished_at = coalesce(finished_at, now())
+  WHERE id = $1 AND (${from('given-up')} OR phase = 'failed')`;

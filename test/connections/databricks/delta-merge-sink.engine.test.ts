@@ -120,6 +120,30 @@ describe('a merge whose end nobody saw', () => {
       assert.equal(await positionOf(next), 5n);
     });
 
+  // Found by test/crash/lost-answers-to-delta: the epoch had been advanced, and the mark looked like one settled long ago.
+  for (const [interrupted, matches] of [
+    ['before the epoch was closed', /SET TBLPROPERTIES/],
+    ['before the history was read', /^DESCRIBE HISTORY/],
+  ] as const)
+    it(`is found to have landed also if who settles it dies ${interrupted}`, async () => {
+      const table = await newTable();
+      const dying = site.sink(table, PEOPLE, { client: tapped(site.warehouse.client, MERGE, { after: lost }) });
+      await positionOf(dying);
+      const batch = partOf(0, 0, 5, personChange(1, 'merged'));
+      await assert.rejects(dying.merge([batch], forever), { message: 'the answer was lost' });
+      await site.warehouse.sql(`UPDATE ${table} SET name = 'person'`);
+      for (let deaths = 0; deaths < 2; deaths++) {
+        const client = tapped(site.warehouse.client, matches, { before: lost });
+        await assert.rejects(positionOf(site.sink(table, PEOPLE, { client })), {
+          message: 'the answer was lost',
+        });
+      }
+      const next = site.sink(table, PEOPLE);
+      assert.equal(await positionOf(next), 5n);
+      await next.merge([partOf(0, 5, 6, personChange(2, 'next'))], forever);
+      assert.deepEqual(await stored(table), { 1: 'person', 2: 'next' });
+    });
+
   it('is settled by the same process at its next merge, too', async () => {
     const table = await newTable();
     let fail = true;
@@ -330,7 +354,7 @@ describe('the control schema', () => {
     );
   });
 
-  it('lost altogether, with the epoch: the table still knows', async () => {
+  it('lost altogether, with the epoch: the table still knows, also if the first to look dies', async () => {
     const table = await newTable();
     const before = site.sink(table, PEOPLE);
     await positionOf(before);
@@ -340,6 +364,8 @@ describe('the control schema', () => {
     );
     await site.database.pool.query('DELETE FROM deltaferry.offsets WHERE topic = $1', [table]);
     await site.database.pool.query('DELETE FROM deltaferry.merge_marks WHERE sink = $1', [table]);
+    const client = tapped(site.warehouse.client, /^DESCRIBE HISTORY/, { before: lost });
+    await assert.rejects(positionOf(site.sink(table, PEOPLE, { client })), { message: 'the answer was lost' });
     const after = site.sink(table, PEOPLE);
     assert.equal(await positionOf(after), 3n);
     await after.merge([partOf(0, 3, 4, personChange(1, 'b'))], forever);

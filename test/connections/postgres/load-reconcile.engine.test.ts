@@ -205,7 +205,7 @@ describe('a load compared with a table that holds rows', () => {
       ],
     );
     await database.pool.query(`INSERT INTO offices VALUES (3, 'gone', 'old', true, '2020-01-01Z', NULL)`);
-    const load = await loadOf('offices', 'offices', rows.length);
+    const load = loadOf('offices', 'offices', rows.length);
     const done = await createReconcile({
       pool: database.pool,
       mapping,
