@@ -23,7 +23,7 @@ export interface DeltaMergeOptions {
   readonly sink: MergeSink;
   readonly deadLetters: DeadLetters;
   readonly schemas: SchemaSource;
-  /** Changes that are held for the next merge, over all partitions; default 50,000. As many may be in the running one. */
+  /** Changes that are held for the next merge, over all partitions; default 100,000. As many may be in the running one. */
   readonly maxChanges?: number;
   /** Bytes of their records; default 32 MB. */
   readonly maxBytes?: number;

@@ -38,7 +38,7 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
   const retries = { initialMs: 100, maxMs: options.maxRetryMs ?? 10_000, random };
   const waits = backoff(retries);
   const buffer = new MergeBuffer<MergeItem>({
-    records: options.maxChanges ?? 50_000,
+    records: options.maxChanges ?? 100_000,
     bytes: options.maxBytes ?? 32 * 1024 * 1024,
     minAgeMs: options.minAgeMs ?? 200,
     maxAgeMs: options.maxAgeMs ?? 2000,

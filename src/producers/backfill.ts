@@ -108,7 +108,7 @@ async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): P
   const { loads, source } = deps;
   let progress: BackfillProgress = {
     load: begun.id,
-    stage: 'pinning',
+    stage: begun.pinned === null ? 'pinning' : 'loading',
     pinned: begun.pinned,
     read: 0,
     published: begun.publishedRows,
@@ -124,9 +124,8 @@ async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): P
   let load = begun;
   if (load.phase === 'snapshot') {
     const pinned = load.pinned ?? (await pin(deps, load, signal));
-    tell({ pinned, stage: 'exporting' });
-    const pieces = await piecesOf(deps, load.id, pinned, signal);
-    tell({ stage: 'loading' });
+    const pieces = await piecesOf(deps, load.id, pinned, () => tell({ pinned, stage: 'exporting' }), signal);
+    tell({ pinned, stage: 'loading' });
     await publishAndLoad(deps, { ...load, pinned }, pieces, () => progress, tell, signal);
   } else if (load.phase === 'handover') {
     tell({ stage: 'loading' });
@@ -173,10 +172,12 @@ async function piecesOf(
   { loads, source, ...deps }: BackfillDeps,
   load: string,
   pinned: PinnedVersion,
+  onExport: () => void,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const known = await trying(deps, signal, () => loads.pieces(load));
   if (known.length > 0) return known;
+  onExport();
   const made = await trying(deps, signal, () => source.pieces(load, pinned, signal));
   await trying(deps, signal, () => loads.notePieces(load, made));
   return made;

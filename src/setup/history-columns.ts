@@ -12,8 +12,8 @@ interface WantedColumn {
   readonly typeText: string;
   /** As DDL takes it. */
   readonly ddlType: string;
-  /** `value`: nulls are stored as they come. */
-  readonly nulls: 'never' | 'must be possible' | 'value';
+  /** `value`: nulls are stored as they come. `only by people`: the service never writes one. */
+  readonly nulls: 'never' | 'only by people' | 'must be possible' | 'value';
   readonly fits: (type: string, enums: EnumNames) => boolean;
 }
 
@@ -62,7 +62,7 @@ function wantedColumns({ mapping, names }: HistoryTarget): readonly WantedColumn
       name,
       typeText: type,
       ddlType: type,
-      nulls: notNull ? 'never' : 'must be possible',
+      nulls: name === names.isActive ? 'only by people' : notNull ? 'never' : 'must be possible',
       fits: (found, enums) => fitsPostgres({ name: type }, found, enums),
     })),
   ];
@@ -123,6 +123,10 @@ function checkNulls(
     return notNull
       ? []
       : [{ kind: 'mismatch', detail: `column ${name} can be null, NOT NULL wanted`, sql: set }];
+  if (nulls === 'only by people')
+    return notNull
+      ? []
+      : [{ kind: 'warning', detail: `column ${name} can be null, which only people would write`, sql: set }];
   if (!notNull) return [];
   return nulls === 'must be possible'
     ? [

@@ -67,7 +67,10 @@ suite('the command', { concurrency: 2 }, () => {
     { args: ['dead-letters', 'list', '--limit', 'all'], says: /--limit must be a whole number/ },
     { args: ['stack'], says: /Usage: deltaferry stack/ },
     { args: [], says: /Usage: deltaferry / },
-    { args: ['run', '--only', 'delta-fed'], says: /--only: there is no "delta-fed"; did you mean delta-feed\?/ },
+    {
+      args: ['run', '--only', 'delta-fed'],
+      says: /--only: there is no "delta-fed"; did you mean delta-feed\?/,
+    },
     {
       args: ['schema', 'emploees'],
       says: /no table emploees in the configuration; did you mean employees\?/,

@@ -64,7 +64,9 @@ describe('engines that are restarted under both directions at once', () => {
 
   it('both sides end equal, and each change has crossed once', { timeout: 900_000 }, async (t) => {
     const sides = bothSides(site);
-    const workers = [1, 2].map(() => later(startWorker(['--config', site.configFile]), (made) => made.kill()));
+    const workers = [1, 2].map(() =>
+      later(startWorker(['--config', site.configFile]), (made) => made.kill()),
+    );
     const writers = [
       repeating(later, (n) => write(sides.inDelta, FIRST.delta, n, random)),
       repeating(later, async (n) => {
@@ -107,7 +109,11 @@ describe('engines that are restarted under both directions at once', () => {
     t.diagnostic(`changes made: ${JSON.stringify(sides.made)}; ${sides.expected.size} rows left; ${hint}`);
     assert.ok(sides.made.delta > 100 && sides.made.postgres > 100, JSON.stringify(sides.made));
     await sides.assertCrossedOnce();
-    assert.deepEqual(await settledEnds(site.kafka, `${site.topic}.dead-letters`), [0], `dead letters, ${hint}`);
+    assert.deepEqual(
+      await settledEnds(site.kafka, `${site.topic}.dead-letters`),
+      [0],
+      `dead letters, ${hint}`,
+    );
     await sides.equal();
   });
 });

@@ -117,9 +117,8 @@ async function midWindow(
   await until(
     'parts of a window',
     () =>
-      lines
-        .slice(began)
-        .filter((line) => line.msg === 'publish begins' && progressOf(line)?.target !== null).length > skip,
+      lines.slice(began).filter((line) => line.msg === 'publish begins' && progressOf(line)?.target !== null)
+        .length > skip,
     { timeoutMs: 60_000, everyMs: 1 },
   );
   await delay(random() * 8);

@@ -149,12 +149,7 @@ describe('Postgres and a warehouse whose answers to the merging consumer are los
       return later(startWorker(args, { onLine: (line) => lines.push(line) }), (made) => made.kill());
     };
     const publisher = later(await site.openPublisher(), (made) => made.close());
-    const worker = start(
-      '--set',
-      `postgres.url=${url.href}`,
-      '--set',
-      `databricks.port=${warehouse.port}`,
-    );
+    const worker = start('--set', `postgres.url=${url.href}`, '--set', `databricks.port=${warehouse.port}`);
 
     const said = (text: string) => (request: Buffer) => request.includes(text);
     /** The so-manieth piece from now on; what is encrypted tells no more of itself. */

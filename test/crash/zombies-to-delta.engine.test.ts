@@ -85,7 +85,8 @@ describe('a merging consumer that is frozen in the midst of a merge', () => {
         !zombie.lines
           .slice(linesBefore)
           .some(
-            (line) => line.msg === 'merge ends' && JSON.stringify(line['next']) === JSON.stringify(inHand.next),
+            (line) =>
+              line.msg === 'merge ends' && JSON.stringify(line['next']) === JSON.stringify(inHand.next),
           ),
         'the merge of the zombie came through',
       );
@@ -154,9 +155,7 @@ describe('a log poller that is frozen in the midst of a window', () => {
     const third = await writers.last();
     await until('the former zombie to go on', () => isAcknowledged([zombie], third));
     await endsWell(zombie);
-    t.diagnostic(
-      `taken over ${tookOver} ms after the freeze; ${writers.committed.length} changes; ${hint}`,
-    );
+    t.diagnostic(`taken over ${tookOver} ms after the freeze; ${writers.committed.length} changes; ${hint}`);
     await writers.assertPublishedOnce(hint);
   });
 });

@@ -44,9 +44,7 @@ export async function historyWriters(site: Site, seed: number): Promise<HistoryW
   const { pool } = site;
   const committed: Committed[] = [];
   const shares = { rolledBack: 0, savepoints: 0, givenUp: 0, long: 0, deletes: 0 };
-  await pool.query(
-    'CREATE TABLE public.steps (emp_id bigint PRIMARY KEY, step bigint NOT NULL, name text)',
-  );
+  await pool.query('CREATE TABLE public.steps (emp_id bigint PRIMARY KEY, step bigint NOT NULL, name text)');
   await pool.query(`INSERT INTO public.steps SELECT n, 0 FROM generate_series(1, ${SHARED_KEYS}) n`);
 
   /** Does it in one transaction; notes what it did once that is committed. */

@@ -86,8 +86,7 @@ export async function assertMergedOnce(
       partition,
       records.map(({ offset }) => offset),
     );
-    for (const { key, offset } of records)
-      places.set(Buffer.from(key!).toString(), { partition, offset });
+    for (const { key, offset } of records) places.set(Buffer.from(key!).toString(), { partition, offset });
   }
   const at = new Map([...left.keys()].map((partition) => [partition, 0n]));
   const marks = await landedMarks(site);
@@ -104,11 +103,18 @@ export async function assertMergedOnce(
     );
     for (const [partition, text] of Object.entries(fits.next)) {
       at.set(Number(partition), BigInt(text));
-      left.set(Number(partition), left.get(Number(partition))!.filter((offset) => offset >= BigInt(text)));
+      left.set(
+        Number(partition),
+        left.get(Number(partition))!.filter((offset) => offset >= BigInt(text)),
+      );
     }
   }
   for (const [partition, offsets] of left)
-    assert.equal(offsets.length, 0, `partition ${partition}: no merge of ${offsets.slice(0, 5).join()}, ${hint}`);
+    assert.equal(
+      offsets.length,
+      0,
+      `partition ${partition}: no merge of ${offsets.slice(0, 5).join()}, ${hint}`,
+    );
   return { merges: marks.length, places };
 }
 

@@ -61,6 +61,7 @@ async function backfill(name: string, options: Options, context: Context): Promi
   const textOf = loadProgressText(name);
   const began = performance.now();
   let last: BackfillProgress | null = null;
+  const signal = context.interruptible();
   const stages: { readonly stage: string; readonly at: number }[] = [];
   try {
     const result = await backfillTable({
@@ -74,7 +75,7 @@ async function backfill(name: string, options: Options, context: Context): Promi
         level: isDebugging(config.log.level) ? config.log.level : 'error',
         clean,
       }),
-      signal: context.interruptible(),
+      signal,
       onProgress(progress) {
         if (progress.stage !== 'loading' && progress.stage !== last?.stage && progress.stage !== 'done')
           report.line(textOf(progress, performance.now()));
@@ -106,6 +107,10 @@ async function backfill(name: string, options: Options, context: Context): Promi
     report.line(
       `${name}: ${rows(result.rows)} of version ${version} loaded in ${duration(seconds)} (${count(result.rows / seconds)}/s)${aside}`,
     );
+  } catch (error) {
+    if (signal.aborted && last !== null)
+      report.line(`${name}: stopped; \`deltaferry backfill ${name} --resume\` goes on with it`);
+    throw error;
   } finally {
     report.end();
   }

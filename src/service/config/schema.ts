@@ -216,7 +216,7 @@ const batching = z.strictObject({
 
 const merging = z.strictObject({
   maxChanges: noted(
-    count(1, 1_000_000).default(50_000),
+    count(1, 1_000_000).default(100_000),
     'Most keys of one MERGE. A larger one costs less per key and takes memory.',
   ),
   maxBytes: noted(

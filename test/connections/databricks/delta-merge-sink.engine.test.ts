@@ -127,7 +127,9 @@ describe('a merge whose end nobody saw', () => {
   ] as const)
     it(`is found to have landed also if who settles it dies ${interrupted}`, async () => {
       const table = await newTable();
-      const dying = site.sink(table, PEOPLE, { client: tapped(site.warehouse.client, MERGE, { after: lost }) });
+      const dying = site.sink(table, PEOPLE, {
+        client: tapped(site.warehouse.client, MERGE, { after: lost }),
+      });
       await positionOf(dying);
       const batch = partOf(0, 0, 5, personChange(1, 'merged'));
       await assert.rejects(dying.merge([batch], forever), { message: 'the answer was lost' });
@@ -365,7 +367,9 @@ describe('the control schema', () => {
     await site.database.pool.query('DELETE FROM deltaferry.offsets WHERE topic = $1', [table]);
     await site.database.pool.query('DELETE FROM deltaferry.merge_marks WHERE sink = $1', [table]);
     const client = tapped(site.warehouse.client, /^DESCRIBE HISTORY/, { before: lost });
-    await assert.rejects(positionOf(site.sink(table, PEOPLE, { client })), { message: 'the answer was lost' });
+    await assert.rejects(positionOf(site.sink(table, PEOPLE, { client })), {
+      message: 'the answer was lost',
+    });
     const after = site.sink(table, PEOPLE);
     assert.equal(await positionOf(after), 3n);
     await after.merge([partOf(0, 3, 4, personChange(1, 'b'))], forever);

@@ -58,7 +58,9 @@ test('the timeouts, the name and the limits reach the server', async () => {
 });
 
 test('a transaction that stands still loses its locks, and whoever held it is told to try again', async () => {
-  await database.pool.query('CREATE TABLE waited_for (id int PRIMARY KEY); INSERT INTO waited_for VALUES (1)');
+  await database.pool.query(
+    'CREATE TABLE waited_for (id int PRIMARY KEY); INSERT INTO waited_for VALUES (1)',
+  );
   const pool = openPool({ url: database.url, maxConnections: 1, idleInTransactionMs: 300 });
   try {
     const frozen = await pool.connect();

@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict';
+import { appendFileSync, chmodSync, mkdtempSync } from 'node:fs';
+import { rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import { restartPart, startStack, stopStack, type Endpoints, type PartName } from '../../src/stack/stack.ts';
+import { bothSides, type Employee, type Writer } from '../support/both-sides.ts';
+import { seededRandom } from '../support/change-generator.ts';
+import { endsWell } from '../support/ends-well.ts';
+import { openSite, type Site } from '../support/site.ts';
+import { settledEnds } from '../support/topic-ends.ts';
+import { repeating, undoing } from '../support/undoing.ts';
+import { until } from '../support/until.ts';
+import { startWorker } from '../support/worker.ts';
+
+const RESTARTS: readonly { readonly part: PartName; readonly how: 'killed' | 'restarted' }[] = [
+  { part: 'kafka', how: 'killed' },
+  { part: 'postgres', how: 'restarted' },
+  { part: 'warehouse', how: 'killed' },
+  { part: 'kafka', how: 'restarted' },
+  { part: 'postgres', how: 'killed' },
+  { part: 'warehouse', how: 'restarted' },
+];
+/** Each side writes keys of its own: who wins where both write one is another test's. */
+const FIRST = { delta: 1, postgres: 10_001 } as const;
+const PROBE = { delta: 5_000, postgres: 15_000 } as const;
+const KEYS = 120;
+const ROWS = 25;
+
+describe('engines that are restarted under both directions at once', () => {
+  const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
+  const hint = `seed ${seed} (set CRASH_SEED)`;
+  const random = seededRandom(seed);
+  const later = undoing();
+  const dir = later(mkdtempSync(join(tmpdir(), 'deltaferry-both-')), (made) =>
+    rm(made, { recursive: true, force: true }),
+  );
+  // Everybody may enter it: as root, Postgres runs as nobody.
+  chmodSync(dir, 0o755);
+  let endpoints: Endpoints;
+  let site: Site;
+
+  before(async () => {
+    process.env['DELTAFERRY_WAREHOUSE_JVM'] ??= '-XX:TieredStopAtLevel=1';
+    later(dir, () => stopStack({ dir, wipe: true }));
+    endpoints = await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
+    site = later(
+      await openSite({
+        prefix: 'both_restarts',
+        endpoints,
+        direction: 'both',
+        settings: {
+          delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000 },
+          batching: { maxChangesPerTransaction: 100 },
+          merging: { minAgeMs: 100, maxAgeMs: 500 },
+          polling: { maxMs: 50 },
+        },
+      }),
+      (made) => made.drop(),
+    );
+  });
+
+  it('both sides end equal, and each change has crossed once', { timeout: 900_000 }, async (t) => {
+    const sides = bothSides(site);
+    const workers = [1, 2].map(() =>
+      later(
+        startWorker(['--config', site.configFile], {
+          onLine: (line) => appendFileSync('/tmp/g-bwr-lines.txt', JSON.stringify(line) + '\n'),
+        }),
+        (made) => made.kill(),
+      ),
+    );
+    const writers = [
+      repeating(later, (n) => write(sides.inDelta, FIRST.delta, n, random)),
+      repeating(later, async (n) => {
+        await write(sides.inPostgres, FIRST.postgres, n, random);
+        await delay(50);
+      }),
+    ];
+
+    /** Until a change that was made on each side afterwards is on the other one. */
+    async function bothCross(what: string, n: number): Promise<string> {
+      const began = Date.now();
+      const name = `probe ${n}`;
+      await Promise.all([
+        sides.inDelta.upsert({ id: PROBE.delta, name, salary: '1.00' }),
+        sides.inPostgres.upsert({ id: PROBE.postgres, name, salary: '1.00' }),
+      ]);
+      const written = Date.now();
+      await until(
+        `changes to cross again after ${what}`,
+        async () =>
+          (await nameInPostgres(site, PROBE.delta)) === name &&
+          (await nameInDelta(site, PROBE.postgres)) === name,
+        { timeoutMs: 240_000, everyMs: 200 },
+      );
+      const took = `${what}: written after ${seconds(written - began)}, crossed after ${seconds(Date.now() - began)}`;
+      t.diagnostic(took);
+      console.error(new Date().toISOString(), took);
+      return took;
+    }
+
+    await bothCross('the start', 0);
+    for (const [n, { part, how }] of RESTARTS.entries()) {
+      const now = await restartPart(dir, part, how === 'killed' ? { signal: 'SIGKILL' } : {});
+      assert.deepEqual(now, endpoints, 'the engine is back where it was');
+      await bothCross(`${part} ${how}`, n + 1);
+    }
+
+    for (const writer of writers) await writer.stop();
+    await sides.equal(240_000);
+    for (const worker of workers) await endsWell(worker);
+    t.diagnostic(`changes made: ${JSON.stringify(sides.made)}; ${sides.expected.size} rows left; ${hint}`);
+    assert.ok(sides.made.delta > 100 && sides.made.postgres > 100, JSON.stringify(sides.made));
+    await sides.assertCrossedOnce();
+    assert.deepEqual(
+      await settledEnds(site.kafka, `${site.topic}.dead-letters`),
+      [0],
+      `dead letters, ${hint}`,
+    );
+    await sides.equal();
+  });
+});
+
+/** Updates and inserts some rows, or removes some. */
+async function write(writer: Writer, first: number, n: number, random: () => number): Promise<void> {
+  const from = first + Math.floor(random() * KEYS);
+  const ids = Array.from({ length: 1 + Math.floor(random() * ROWS) }, (_, at) => from + at);
+  if (n % 4 === 3) return writer.remove(...ids);
+  return writer.upsert(...ids.map((id): Employee => ({ id, name: `round ${n}`, salary: `${n}.00` })));
+}
+
+async function nameInPostgres({ pool }: Site, id: number): Promise<string | undefined> {
+  const { rows } = await pool.query<{ name: string }>(
+    'SELECT name FROM public.employees WHERE emp_id = $1 AND off_date IS NULL',
+    [id],
+  );
+  return rows[0]?.name;
+}
+
+async function nameInDelta({ warehouse, deltaTable }: Site, id: number): Promise<unknown> {
+  const [row] = await warehouse.query({
+    doing: 'looking',
+    sql: `SELECT name FROM ${deltaTable} WHERE emp_id = :id`,
+    params: { id },
+  });
+  return row?.['name'];
+}
+
+const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;
