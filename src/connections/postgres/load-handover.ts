@@ -73,7 +73,11 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
   }
 
   return {
-    fill: (load) => named(load, insert(load)),
+    async fill(load) {
+      await named(load, insert(load));
+      // For the users' own queries; where the table is not ours autovacuum comes to it.
+      await pool.query(`ANALYZE ${quoteQualified(load.target)}`).catch(() => {});
+    },
 
     async reconcile(load, onDone, signal) {
       const reconciled = await named(load, reconcileRanges(load, onDone, signal));
