@@ -51,8 +51,8 @@ export async function uninstallTables(
   const captures = createCapturedTables(pool);
   try {
     const ports = {
-      logged: captures.logged,
-      uninstall: captures.uninstall,
+      logged: (table: string, published: string | null) => captures.logged(table, published),
+      uninstall: (table: string, published: string | null) => captures.uninstall(table, published),
       async published(table: string) {
         const stored = await latestPosition(kafka, {
           topic: config.topics.positions,

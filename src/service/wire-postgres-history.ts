@@ -7,6 +7,7 @@ import { createPostgresHistory } from '../consumers/postgres-history.ts';
 import { deadLetterTopic, subjectOf } from '../setup/request.ts';
 import { kafkaOptions, postgresOptions, registryOptions } from './connect.ts';
 import { mappingOf } from './config/table-schema.ts';
+import { historyGroup } from './loads-options.ts';
 import { tracedHistorySink } from './trace.ts';
 import { wireSinkStates, wireStream } from './wire-stream.ts';
 import type { Part, WireContext } from './wire.ts';
@@ -21,8 +22,7 @@ export function wirePostgresHistory(context: WireContext): Part {
   const mapping = mappingOf(table);
   const { topic } = table;
   const subject = subjectOf(topic);
-  // The id of the target is part of the group: two targets never share one.
-  const group = `deltaferry.${SINK}.${config.postgres.id}.${table.name}`;
+  const group = historyGroup(config, table);
   const kafka = openKafka(kafkaOptions(config, log));
   const registry = createSchemaRegistry(registryOptions(config));
   const deadLetters = createDeadLetters({ kafka, topic: deadLetterTopic(topic) });

@@ -11,11 +11,11 @@ import type { WireContext } from './wire.ts';
 /** What a sink of one table tells of itself, in health, metrics and log. */
 export interface SinkStates {
   /** The member itself is not in the group yet. */
-  joining(): void;
-  onTrouble(error: unknown): void;
-  onState(partition: number, state: PartitionState): void;
-  onLag(partition: number, records: number): void;
-  onDeadLetter(letter: DeadLetter): void;
+  readonly joining: () => void;
+  readonly onTrouble: (error: unknown) => void;
+  readonly onState: (partition: number, state: PartitionState) => void;
+  readonly onLag: (partition: number, records: number) => void;
+  readonly onDeadLetter: (letter: DeadLetter) => void;
 }
 
 export function wireSinkStates(

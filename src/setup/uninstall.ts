@@ -47,8 +47,8 @@ export async function uninstall(
     const isThere = found.function || found.rows !== null;
     // Where the log is empty nobody needs to know how far it has been published.
     const published = found.rows === null || found.rows === 0 ? null : await ports.published(name);
-    const act = dryRun ? ports.logged : ports.uninstall;
-    const removed = isThere ? await act(name, published) : null;
+    const remove = () => (dryRun ? ports.logged(name, published) : ports.uninstall(name, published));
+    const removed = isThere ? await remove() : null;
     removals.push({
       table,
       gone: removed && goneOf(name, removed),

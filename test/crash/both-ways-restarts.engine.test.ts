@@ -26,8 +26,9 @@ const RESTARTS: readonly { readonly part: PartName; readonly how: 'killed' | 're
 /** Each side writes keys of its own: who wins where both write one is another test's. */
 const FIRST = { delta: 1, postgres: 10_001 } as const;
 const PROBE = { delta: 5_000, postgres: 15_000 } as const;
-/** So that the engines, and not the writers, take the time; and merges come between the jobs in Delta. */
-const PAUSE_MS = { delta: 1500, postgres: 300 } as const;
+const LEAST_PAUSE_MS = 300;
+/** A writer pauses for so many times what its write took: merges have to come between those in Delta. */
+const PAUSES = 3;
 const KEYS = 120;
 const ROWS = 25;
 
@@ -70,14 +71,8 @@ describe('engines that are restarted under both directions at once', () => {
       later(startWorker(['--config', site.configFile]), (made) => made.kill()),
     );
     const writers = [
-      repeating(later, async (n) => {
-        await write(sides.inDelta, FIRST.delta, n, random);
-        await delay(PAUSE_MS.delta);
-      }),
-      repeating(later, async (n) => {
-        await write(sides.inPostgres, FIRST.postgres, n, random);
-        await delay(PAUSE_MS.postgres);
-      }),
+      repeating(later, (n) => paced(() => write(sides.inDelta, FIRST.delta, n, random))),
+      repeating(later, (n) => paced(() => write(sides.inPostgres, FIRST.postgres, n, random))),
     ];
 
     /** Until a change that was made on each side afterwards is on the other one. */
@@ -94,7 +89,7 @@ describe('engines that are restarted under both directions at once', () => {
         async () =>
           (await nameInPostgres(site, PROBE.delta)) === name &&
           (await nameInDelta(site, PROBE.postgres)) === name,
-        { timeoutMs: 240_000, everyMs: 200 },
+        { timeoutMs: 240_000, everyMs: 500 },
       );
       const took = `${what}: written after ${seconds(written - began)}, crossed after ${seconds(Date.now() - began)}`;
       t.diagnostic(took);
@@ -129,6 +124,12 @@ async function write(writer: Writer, first: number, n: number, random: () => num
   const ids = Array.from({ length: 1 + Math.floor(random() * ROWS) }, (_, at) => from + at);
   if (n % 4 === 3) return writer.remove(...ids);
   return writer.upsert(...ids.map((id): Employee => ({ id, name: `round ${n}`, salary: `${n}.00` })));
+}
+
+async function paced(work: () => Promise<void>): Promise<void> {
+  const began = performance.now();
+  await work();
+  await delay(Math.max(LEAST_PAUSE_MS, PAUSES * (performance.now() - began)));
 }
 
 async function nameInPostgres({ pool }: Site, id: number): Promise<string | undefined> {

@@ -64,13 +64,13 @@ describe('both directions at once', () => {
   for (const [first, second] of [SIDES, SIDES.toReversed()] as const)
     it(`lets a change made in ${second} win on both sides over one made in ${first} that has crossed`, async () => {
       const id = first === 'delta' ? 90_501 : 90_502;
-      await writer(first!).upsert(person(id, '1.00'));
+      await writer(first).upsert(person(id, '1.00'));
       await sides.equal();
-      await writer(second!).upsert(person(id, '2.00'));
+      await writer(second).upsert(person(id, '2.00'));
       await sides.equal();
-      await writer(first!).remove(id);
+      await writer(first).remove(id);
       await sides.equal();
-      await writer(second!).upsert(person(id, '3.00'));
+      await writer(second).upsert(person(id, '3.00'));
       await sides.equal();
       await sides.assertCrossedOnce();
     });

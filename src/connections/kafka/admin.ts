@@ -76,7 +76,14 @@ export function topicsAdmin(kafka: Kafka): TopicsAdmin {
   }
 
   async function create(topics: readonly NewTopic[]): Promise<void> {
-    for (const { topic, partitions, config } of topics) {
+    for (const wanted of topics) await createOne(wanted);
+    for (const { topic } of topics) await usable(topic);
+  }
+
+  async function createOne({ topic, partitions, config }: NewTopic): Promise<void> {
+    const deadline = Date.now() + SPREADING_MS;
+    const never = new AbortController().signal;
+    for (;;) {
       try {
         // Answers false where the topic exists.
         await (
@@ -93,13 +100,17 @@ export function topicsAdmin(kafka: Kafka): TopicsAdmin {
             },
           ],
         });
+        return;
       } catch (error) {
         const cause = (error as { errors?: readonly unknown[] }).errors?.[0] ?? error;
-        if (protocolErrorOf(cause) === 'TOPIC_ALREADY_EXISTS') continue;
-        throw translateKafka(cause, { doing: 'creating the topic', topic });
+        const answer = protocolErrorOf(cause);
+        if (answer === 'TOPIC_ALREADY_EXISTS') return;
+        // Also the answer while brokers that have just started are not counted in yet.
+        if (answer !== 'INVALID_REPLICATION_FACTOR' || Date.now() > deadline)
+          throw translateKafka(cause, { doing: 'creating the topic', topic });
       }
+      await sleep(200, never);
     }
-    for (const { topic } of topics) await usable(topic);
   }
 
   /** A topic takes a moment to spread through the cluster and to get its leaders. */

@@ -17,7 +17,7 @@ export interface HeldTurn {
   readonly client: pg.Client;
   /** Aborts when the connection breaks, and with it the lock. */
   readonly lost: AbortSignal;
-  release(): Promise<void>;
+  readonly release: () => Promise<void>;
 }
 
 export interface MergeTurns {

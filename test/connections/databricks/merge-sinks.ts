@@ -69,7 +69,7 @@ export async function openMergeSite(): Promise<MergeSite> {
       return rows
         .map(({ operation, operationParameters }) => ({
           operation: String(operation),
-          predicate: String((operationParameters as { predicate?: string } | null)?.predicate ?? ''),
+          predicate: (operationParameters as { predicate?: string } | null)?.predicate ?? '',
         }))
         .toReversed();
     },
