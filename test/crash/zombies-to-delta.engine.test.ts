@@ -16,6 +16,9 @@ import { until } from '../support/until.ts';
 import { startWorker, type LogLine, type Worker } from '../support/worker.ts';
 
 const LIMIT = { timeout: 600_000 };
+/** How long a statement that is late has to land. */
+const LANDING_MS = 6000;
+const TLS_APPLICATION_DATA = 0x17;
 const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
 const hint = `seed ${seed} (set CRASH_SEED)`;
 const freeze = ({ pid }: Worker): boolean => process.kill(pid, 'SIGSTOP');
@@ -52,7 +55,7 @@ describe('a merging consumer that is frozen in the midst of a merge', () => {
       await publisher.publish(changes.next());
       await caughtUp(site, 180_000);
 
-      const gate = place === places[0] ? warehouse.keepBack(() => true) : null;
+      const gate = place === places[0] ? warehouse.keepBack(isRequest) : null;
       await publisher.publish(changes.next());
       await until(
         'a merge to be noted',
@@ -72,6 +75,10 @@ describe('a merging consumer that is frozen in the midst of a merge', () => {
       const before = await everything(site);
       const linesBefore = zombie.lines.length;
       gate?.release();
+      // Its statement is all there and nobody cancels it: the time to do what it must not.
+      const changed = async (): Promise<boolean> => (await everything(site)) !== before;
+      if (gate !== null)
+        await until('it to land', changed, { timeoutMs: LANDING_MS, everyMs: 250 }).catch(() => undefined);
       thaw(zombie);
       await until('the zombie to be told where its partitions stand', () =>
         zombie.lines.slice(linesBefore).some(({ msg }) => msg === 'offsets claimed'),
@@ -159,6 +166,11 @@ describe('a log poller that is frozen in the midst of a window', () => {
     await writers.assertPublishedOnce(hint);
   });
 });
+
+/** Not a part of a handshake, by which a connection begins. */
+function isRequest(piece: Buffer): boolean {
+  return piece[0] === TLS_APPLICATION_DATA;
+}
 
 /** The newest state that a worker's poller has told. */
 function stateOf({ lines }: Worker): unknown {
