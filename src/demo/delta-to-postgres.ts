@@ -1,23 +1,14 @@
-import type { Databricks } from '../connections/databricks/client.ts';
-import type { Config } from '../service/config/schema.ts';
+import type { DirectionDemo } from './direction.ts';
 import type { Employee } from './employee-history.ts';
 import { readHistoryTable } from './history-table.ts';
-import type { LiveService } from './live-service.ts';
 import { commitTimes, replayCommit, type ReplayTables } from './replay.ts';
-import { count, secondsSince, type DemoReport } from './report.ts';
+import { count, secondsSince } from './report.ts';
 import { describe, differences, expectedVersions, type ReplayRow } from './truth.ts';
 
-export interface DeltaToPostgres {
+export interface DeltaToPostgres extends DirectionDemo {
   readonly employees: readonly Employee[];
   readonly commits: readonly (readonly ReplayRow[])[];
   readonly tables: ReplayTables;
-  readonly warehouse: Databricks;
-  readonly config: Config;
-  readonly live: LiveService;
-  readonly report: DemoReport;
-  readonly signal: AbortSignal;
-  /** For tests: called once everything is applied, before the comparison. */
-  readonly beforeVerify?: ((config: Config) => Promise<void>) | undefined;
 }
 
 /** Replays the history as Delta commits and compares what arrives in Postgres, version by version. */

@@ -1,24 +1,16 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { Databricks } from '../connections/databricks/client.ts';
 import { quoteDatabricksQualified } from '../connections/identifiers.ts';
-import type { Config } from '../service/config/schema.ts';
+import type { DirectionDemo } from './direction.ts';
 import { openEmployees, type EmployeesTable } from './employees-table.ts';
-import type { LiveService } from './live-service.ts';
-import { count, secondsSince, type DemoReport } from './report.ts';
+import { count, secondsSince } from './report.ts';
 import { stateAfter, stateDifferences, type CurrentState, type ReplayRow } from './truth.ts';
 
-export interface PostgresToDelta {
+export interface PostgresToDelta extends DirectionDemo {
   /** What holds before: the current versions on both sides. */
   readonly before: CurrentState;
   /** One transaction each. */
   readonly transactions: readonly (readonly ReplayRow[])[];
-  readonly warehouse: Databricks;
-  readonly config: Config;
-  readonly live: LiveService;
-  readonly report: DemoReport;
-  readonly signal: AbortSignal;
-  /** For tests: called once everything is applied, before the comparison. */
-  readonly beforeVerify?: ((config: Config) => Promise<void>) | undefined;
 }
 
 /** Between two transactions, so that one can watch. */

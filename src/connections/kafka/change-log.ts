@@ -9,6 +9,7 @@ import { translateKafka } from './errors.ts';
 import { GroupedMessages } from './grouped-messages.ts';
 import { partitionOf } from './partitioner.ts';
 import { scanPartition } from './partition-reader.ts';
+import { parsePosition, POSITIONS_PARTITION } from './position-record.ts';
 
 export interface ChangeLogOptions {
   readonly kafka: Kafka;
@@ -38,8 +39,6 @@ const REJECTED_PER_REQUEST = 200;
 // Each transaction waits for the markers of the one before it: measured 8 ms against 18 with 10.
 const INITIAL_RETRY_MS = 3;
 const RETRIES = 11;
-// One partition, whatever the topic has: positions are found again also after partitions were added.
-const POSITIONS_PARTITION = 0;
 const POSITION_READ_MS = 60_000;
 const DISCONNECT_MS = 3000;
 
@@ -115,20 +114,7 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
         return key === `${owner}#barrier` && record.value?.toString() === barrier;
       },
     });
-    return latest === null ? null : parsePosition(latest);
-  }
-
-  function parsePosition(value: Uint8Array): Position {
-    try {
-      return JSON.parse(Buffer.from(value).toString()) as Position;
-    } catch (error) {
-      throw new OperatorError({
-        code: 'POSITION_UNREADABLE',
-        message: `The newest position of ${owner} on topic ${positionsTopic} is not JSON.`,
-        remedy: `Find what else writes to ${positionsTopic}, then write the last good position again.`,
-        cause: error,
-      });
-    }
+    return latest === null ? null : parsePosition(latest, owner, positionsTopic);
   }
 
   function checkPartitions(found: number): void {

@@ -1,9 +1,9 @@
 import type { Kafka } from 'kafkajs';
-import { OperatorError } from '../../errors.ts';
 import type { Position } from '../../ports/change-log.ts';
 import { partitionCount, withCluster } from './cluster.ts';
 import { protocolErrorOf, translateKafka } from './errors.ts';
 import { scanPartition } from './partition-reader.ts';
+import { parsePosition, POSITIONS_PARTITION } from './position-record.ts';
 
 const READ_MS = 60_000;
 
@@ -21,7 +21,7 @@ export async function latestPosition(
       await partitionCount(cluster, topic);
       await scanPartition(cluster, {
         topic,
-        partition: 0,
+        partition: POSITIONS_PARTITION,
         deadlineMs: READ_MS,
         toEnd: true,
         found(record) {
@@ -34,18 +34,5 @@ export async function latestPosition(
     if (protocolErrorOf(error) === 'UNKNOWN_TOPIC_OR_PARTITION') return null;
     throw translateKafka(error, { doing: 'reading the positions', topic });
   }
-  return latest === null ? null : parse(latest, owner, topic);
-}
-
-function parse(value: Uint8Array, owner: string, topic: string): Position {
-  try {
-    return JSON.parse(Buffer.from(value).toString()) as Position;
-  } catch (error) {
-    throw new OperatorError({
-      code: 'POSITION_UNREADABLE',
-      message: `The newest position of ${owner} on topic ${topic} is not JSON.`,
-      remedy: `Find what else writes to ${topic}, then write the last good position again.`,
-      cause: error,
-    });
-  }
+  return latest === null ? null : parsePosition(latest, owner, topic);
 }
