@@ -26,10 +26,15 @@ const RESTARTS: readonly { readonly part: PartName; readonly how: 'killed' | 're
 /** Each side writes keys of its own: who wins where both write one is another test's. */
 const FIRST = { delta: 1, postgres: 10_001 } as const;
 const PROBE = { delta: 5_000, postgres: 15_000 } as const;
+/** So many that there is one in each partition. */
+const PROBES = 40;
 const LEAST_PAUSE_MS = 300;
 /** A writer pauses for so many times what its write took: merges have to come between those in Delta. */
 const PAUSES = 3;
 const KEYS = 120;
+/** What the workers said last is shown where the sides do not become equal. */
+const LAST_LINES = 40;
+const INFO = 30;
 const ROWS = 25;
 
 describe('engines that are restarted under both directions at once', () => {
@@ -80,15 +85,14 @@ describe('engines that are restarted under both directions at once', () => {
       const began = Date.now();
       const name = `probe ${n}`;
       await Promise.all([
-        sides.inDelta.upsert({ id: PROBE.delta, name, salary: '1.00' }),
-        sides.inPostgres.upsert({ id: PROBE.postgres, name, salary: '1.00' }),
+        sides.inDelta.upsert(...probes(PROBE.delta, name)),
+        sides.inPostgres.upsert(...probes(PROBE.postgres, name)),
       ]);
       const written = Date.now();
       await until(
         `changes to cross again after ${what}`,
         async () =>
-          (await nameInPostgres(site, PROBE.delta)) === name &&
-          (await nameInDelta(site, PROBE.postgres)) === name,
+          (await crossedToPostgres(site, name)) === PROBES && (await crossedToDelta(site, name)) === PROBES,
         { timeoutMs: 240_000, everyMs: 500 },
       );
       const took = `${what}: written after ${seconds(written - began)}, crossed after ${seconds(Date.now() - began)}`;
@@ -104,7 +108,12 @@ describe('engines that are restarted under both directions at once', () => {
     }
 
     for (const writer of writers) await writer.stop();
-    await sides.equal(240_000);
+    await sides.equal(240_000).catch((error: unknown) => {
+      for (const { pid, lines } of workers)
+        for (const line of lines.filter(({ level }) => level >= INFO).slice(-LAST_LINES))
+          t.diagnostic(`${pid} ${JSON.stringify(line)}`);
+      throw error;
+    });
     for (const worker of workers) await endsWell(worker);
     t.diagnostic(`changes made: ${JSON.stringify(sides.made)}; ${sides.expected.size} rows left; ${hint}`);
     assert.ok(sides.made.delta > 50 && sides.made.postgres > 500, JSON.stringify(sides.made));
@@ -132,21 +141,25 @@ async function paced(work: () => Promise<void>): Promise<void> {
   await delay(Math.max(LEAST_PAUSE_MS, PAUSES * (performance.now() - began)));
 }
 
-async function nameInPostgres({ pool }: Site, id: number): Promise<string | undefined> {
-  const { rows } = await pool.query<{ name: string }>(
-    'SELECT name FROM public.employees WHERE emp_id = $1 AND off_date IS NULL',
-    [id],
-  );
-  return rows[0]?.name;
+function probes(first: number, name: string): Employee[] {
+  return Array.from({ length: PROBES }, (_, n) => ({ id: first + n, name, salary: '1.00' }));
 }
 
-async function nameInDelta({ warehouse, deltaTable }: Site, id: number): Promise<unknown> {
+async function crossedToPostgres({ pool }: Site, name: string): Promise<number> {
+  const { rows } = await pool.query<{ count: number }>(
+    'SELECT count(*)::int FROM public.employees WHERE emp_id >= $1 AND emp_id < $2 AND name = $3 AND off_date IS NULL',
+    [PROBE.delta, PROBE.delta + PROBES, name],
+  );
+  return rows[0]!.count;
+}
+
+async function crossedToDelta({ warehouse, deltaTable }: Site, name: string): Promise<number> {
   const [row] = await warehouse.query({
     doing: 'looking',
-    sql: `SELECT name FROM ${deltaTable} WHERE emp_id = :id`,
-    params: { id },
+    sql: `SELECT count(*) AS count FROM ${deltaTable} WHERE emp_id >= :first AND emp_id < :end AND name = :name`,
+    params: { first: PROBE.postgres, end: PROBE.postgres + PROBES, name },
   });
-  return row?.['name'];
+  return Number(row?.['count']);
 }
 
 const seconds = (ms: number): string => `${(ms / 1000).toFixed(1)} s`;

@@ -342,15 +342,14 @@ for (const [way, rows] of [
       const open = await table.session();
       await open.query('BEGIN');
       await open.query(`INSERT INTO ${table.table} VALUES (1, 'slow', 1)`);
+      const { rows: opened } = await open.query<{ xid: string }>('SELECT pg_current_xact_id()::text AS xid');
       const first = start(table);
       await table.sql(`INSERT INTO ${table.table} VALUES (2, 'quick', 1)`);
       await published(1);
       await first.drain();
-      assert.match(
-        String(topic.position?.['acknowledged']),
-        /:\d+$/,
-        'the position holds the open transaction',
-      );
+      // Others of the server may be open, too.
+      const [, , running = ''] = String(topic.position?.['acknowledged']).split(':');
+      assert.ok(running.split(',').includes(opened[0]!.xid), 'the position holds the open transaction');
       await table.sql(`INSERT INTO ${table.table} VALUES (3, 'quick', 1)`);
       await open.query('COMMIT');
       start(table);
