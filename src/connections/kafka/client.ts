@@ -73,11 +73,15 @@ export function openKafka(options: KafkaOptions): Kafka {
 const REFUSED = /^Response |concurrent operation on the same transaction/;
 // A membership that ends is reported by who holds it (membership.ts), with what becomes of it.
 const MEMBERSHIP = /^(Crash|Restarting the consumer)/;
+// So is a broker that does not answer, once; kafkajs says it again for every attempt of every connection.
+const UNREACHABLE =
+  /^(Connection (error|timeout)|Failed to connect|Failed to send messages: Conn|Closed connection)/;
+const TOLD_BY_OTHERS = [REFUSED, MEMBERSHIP, UNREACHABLE];
 
 function route({ namespace, level, log }: LogEntry, logger: KafkaLogger): void {
   const { message, timestamp: _, logger: __, ...rest } = log;
   const fields = { kafkajs: namespace, ...rest };
-  if (REFUSED.test(message) || MEMBERSHIP.test(message)) logger.debug(fields, message);
+  if (TOLD_BY_OTHERS.some((told) => told.test(message))) logger.debug(fields, message);
   else if (level === kafkajs.logLevel.ERROR) logger.error(fields, message);
   else if (level === kafkajs.logLevel.WARN) logger.warn(fields, message);
   else logger.debug(fields, message);

@@ -17,6 +17,9 @@ export interface KafkaWhere {
   readonly transactionalId?: string;
 }
 
+/** The code where a record is larger than its topic takes (too-large.ts says more of it). */
+export const TOO_LARGE = 'KAFKA_RECORD_TOO_LARGE';
+
 type Verdict = (details: ErrorDetails) => DeltaferryError;
 
 const operator: Verdict = (details) => new OperatorError(details);
@@ -35,11 +38,11 @@ const MISSING: Rule = {
   remedy: ({ topic }) =>
     `Create ${topic === undefined ? 'the topic' : `the topic ${topic}`} with \`deltaferry setup\`.`,
 };
-const TOO_LARGE: Rule = {
-  code: 'KAFKA_RECORD_TOO_LARGE',
+const RECORD_TOO_LARGE: Rule = {
+  code: TOO_LARGE,
   verdict: operator,
   remedy: ({ topic }) =>
-    `Raise max.message.bytes of ${topic ?? 'the topic'} (and the broker's message.max.bytes) above the largest row.`,
+    `Raise max.message.bytes of ${topic === undefined ? 'the topic' : `the topic ${topic}`} above the largest change.`,
 };
 const AUTHENTICATION: Rule = {
   code: 'KAFKA_AUTHENTICATION',
@@ -118,8 +121,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   INVALID_TXN_STATE: FENCED,
   UNKNOWN_TOPIC_OR_PARTITION: MISSING,
   INVALID_TOPIC_EXCEPTION: MISSING,
-  MESSAGE_TOO_LARGE: TOO_LARGE,
-  RECORD_LIST_TOO_LARGE: TOO_LARGE,
+  MESSAGE_TOO_LARGE: RECORD_TOO_LARGE,
+  RECORD_LIST_TOO_LARGE: RECORD_TOO_LARGE,
   SASL_AUTHENTICATION_FAILED: AUTHENTICATION,
   UNSUPPORTED_SASL_MECHANISM: AUTHENTICATION,
   TOPIC_AUTHORIZATION_FAILED: denied(({ topic }) => `the topic ${topic ?? ''}`),
@@ -143,6 +146,8 @@ const RULES: Readonly<Record<string, Rule>> = {
   POLICY_VIOLATION: REFUSED,
 };
 
+// A plain Error of kafkajs: it was about to ask a broker from which it had been cut off.
+const CUT_OFF = 'Broker not connected';
 // PRODUCER_FENCED is newer than kafkajs, which has no name for it.
 const PRODUCER_FENCED = 'Unknown error code 90';
 
@@ -174,7 +179,9 @@ export function translateKafka(error: unknown, where: KafkaWhere): DeltaferryErr
       ...(remedy === undefined ? {} : { remedy }),
     });
   }
-  if (chain.some((each) => each.name.startsWith('KafkaJS') || isSystemError(each)))
+  if (
+    chain.some((each) => each.name.startsWith('KafkaJS') || each.message === CUT_OFF || isSystemError(each))
+  )
     return new TransientError({
       code: 'KAFKA_UNAVAILABLE',
       message: `Kafka, while ${about}: ${reason}`,

@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises';
 import type { Cluster, Kafka } from 'kafkajs';
 import type { DeltaferryError } from '../../errors.ts';
 import type { KafkaLogger } from './client.ts';
@@ -35,6 +36,13 @@ const LEAVE_MS = 3000;
 export async function joinGroup(options: MembershipOptions): Promise<Membership> {
   const { kafka, groupId, topic, sessionTimeoutMs, logger } = options;
   let rebalancing = false;
+  let leaving = false;
+  /** Resolves when kafkajs is not on its way into the group: it is in it, or has given up. */
+  let arrived = Promise.resolve();
+  let arrive = (): void => {};
+  const setOut = (): void => {
+    ({ promise: arrived, resolve: arrive } = Promise.withResolvers<void>());
+  };
   const where = { doing: 'reading as a member of the group', topic, group: groupId };
   const { consumer, cluster } = consumerWithCluster(kafka, {
     groupId,
@@ -45,7 +53,11 @@ export async function joinGroup(options: MembershipOptions): Promise<Membership>
       initialRetryTime: 50,
       maxRetryTime: 500,
       retries: 20,
-      restartOnFailure: (error) => Promise.resolve(translateKafka(error, where).kind === 'transient'),
+      restartOnFailure(error) {
+        const again = !leaving && translateKafka(error, where).kind === 'transient';
+        if (again) setOut();
+        return Promise.resolve(again);
+      },
     },
   });
   consumer.on(consumer.events.REBALANCING, () => {
@@ -53,6 +65,8 @@ export async function joinGroup(options: MembershipOptions): Promise<Membership>
   });
   consumer.on(consumer.events.GROUP_JOIN, ({ payload }) => {
     rebalancing = false;
+    arrive();
+    if (leaving) return;
     // Emitted before the first fetch can begin; holds for every later assignment too.
     consumer.pause([{ topic }]);
     const partitions = payload.memberAssignment[topic] ?? [];
@@ -62,13 +76,24 @@ export async function joinGroup(options: MembershipOptions): Promise<Membership>
     );
   });
   consumer.on(consumer.events.CRASH, ({ payload }) => {
-    if (!payload.restart) options.onLost(translateKafka(payload.error, where));
+    if (payload.restart) return;
+    arrive();
+    if (!leaving) options.onLost(translateKafka(payload.error, where));
   });
 
+  /**
+   * kafkajs cannot be stopped on its way into the group: it would join all the same, and hold partitions that
+   * nobody reads for as long as the process lives. It is stopped when it has arrived, be it later.
+   */
   async function leave(): Promise<void> {
-    const left = consumer.disconnect().catch((error: unknown) => {
-      logger.warn({ err: error, topic, group: groupId }, 'leaving the consumer group failed');
-    });
+    leaving = true;
+    const left = arrived
+      // Only now has kafkajs noted that it runs.
+      .then(() => setImmediate())
+      .then(() => consumer.disconnect())
+      .catch((error: unknown) => {
+        logger.warn({ err: error, topic, group: groupId }, 'leaving the consumer group failed');
+      });
     await atMost(LEAVE_MS, left);
   }
 

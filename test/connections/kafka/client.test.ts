@@ -11,7 +11,7 @@ function recorder(): { lines: string[]; logger: KafkaLogger } {
   return { lines, logger: { debug: at('debug'), info: at('info'), warn: at('warn'), error: at('error') } };
 }
 
-test('refused requests and the wait for the transaction before are quieted, nothing else', () => {
+test('refused requests, brokers out of reach and the wait for the transaction before are quieted, nothing else', () => {
   const { lines, logger } = recorder();
   const log = openKafka({ brokers: ['127.0.0.1:1'], clientId: 'c', logger }).logger();
   const waiting =
@@ -20,13 +20,17 @@ test('refused requests and the wait for the transaction before are quieted, noth
   log.error(`Failed to send messages: ${waiting}`);
   log.error('Response EndTxn(key: 26, version: 1)', { error: 'The coordinator is not available' });
   log.error('Connection error: connect ECONNREFUSED');
+  log.error('Failed to connect to seed broker, trying another broker from the list: Connection error');
+  log.error('Corrupted record');
   log.warn('a warning');
   log.info('Consumer has joined the group');
   assert.deepEqual(lines, [
     'debug Response AddPartitionsToTxn(key: 24, version: 1)',
     `debug Failed to send messages: ${waiting}`,
     'debug Response EndTxn(key: 26, version: 1)',
-    'error Connection error: connect ECONNREFUSED',
+    'debug Connection error: connect ECONNREFUSED',
+    'debug Failed to connect to seed broker, trying another broker from the list: Connection error',
+    'error Corrupted record',
     'warn a warning',
     'debug Consumer has joined the group',
   ]);

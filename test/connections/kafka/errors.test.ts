@@ -109,6 +109,12 @@ describe('what kafkajs throws is told apart', () => {
       code: 'KAFKA_UNAVAILABLE',
     },
     {
+      name: 'cut off between two requests, which kafkajs tells with an error of no kind',
+      error: new Error('Broker not connected'),
+      kind: 'transient',
+      code: 'KAFKA_UNAVAILABLE',
+    },
+    {
       name: 'request timeout',
       error: made('KafkaJSRequestTimeoutError', 'Request Produce timed out'),
       kind: 'transient',
