@@ -2,24 +2,36 @@ import { createRequire } from 'node:module';
 
 /** The part of kafkajs's request queue that is mended (kafkajs 2.2.4, its last release). */
 interface RequestQueue {
+  readonly inflight: ReadonlyMap<number, unknown>;
   readonly pending: readonly unknown[];
   readonly throttledUntil: number;
   throttleCheckTimeoutId: NodeJS.Timeout | null;
+  readonly requestTimeoutIntervalId?: NodeJS.Timeout;
   checkPendingRequests(): void;
 }
 
 const OVERLOAD_CHECK_MS = 10;
+let mended = false;
 
 /**
- * kafkajs re-arms this timer for ever on every connection, also with nothing to wait for and then with
- * a negative time: a wake-up each millisecond, and TimeoutNegativeWarning on Node 24 (kafkajs #1751).
- * Only queued requests need the timer: whoever queues one calls this again.
+ * kafkajs re-arms the timer for queued requests for ever on every connection, also with nothing to wait for
+ * and then with a negative time: a wake-up each millisecond, and TimeoutNegativeWarning on Node 24 (kafkajs
+ * #1751). Only queued requests need it: whoever queues one calls this again.
+ *
+ * And it stops looking for requests that have waited too long as soon as a connection is closed. One that
+ * slipped in while it closed would wait for ever, and with it whoever asked.
  */
 export function mendRequestQueue(): void {
   const queue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue/index.js') as {
-    prototype: RequestQueue & { scheduleCheckPendingRequests?: () => void };
+    prototype: RequestQueue & {
+      scheduleCheckPendingRequests?: () => void;
+      scheduleRequestTimeoutCheck?: () => void;
+      destroy?: () => void;
+    };
   };
-  if (queue.prototype.scheduleCheckPendingRequests === undefined) return;
+  const { scheduleRequestTimeoutCheck: watch } = queue.prototype;
+  if (mended || watch === undefined) return;
+  mended = true;
   queue.prototype.scheduleCheckPendingRequests = function schedule(this: RequestQueue): void {
     if (this.pending.length === 0 || this.throttleCheckTimeoutId !== null) return;
     const wait = this.throttledUntil - Date.now();
@@ -30,5 +42,16 @@ export function mendRequestQueue(): void {
       },
       wait > 0 ? wait : OVERLOAD_CHECK_MS,
     );
+  };
+  queue.prototype.scheduleRequestTimeoutCheck = function schedule(this: RequestQueue): void {
+    clearInterval(this.requestTimeoutIntervalId);
+    watch.call(this);
+  };
+  // Called again by each look at what has waited too long, once the connection is closed.
+  queue.prototype.destroy = function destroy(this: RequestQueue): void {
+    if (this.inflight.size > 0 || this.pending.length > 0) return;
+    clearInterval(this.requestTimeoutIntervalId);
+    clearTimeout(this.throttleCheckTimeoutId ?? undefined);
+    this.throttleCheckTimeoutId = null;
   };
 }
