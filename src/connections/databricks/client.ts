@@ -86,10 +86,16 @@ export function openDatabricks(options: DatabricksOptions): Databricks {
   let current: Promise<Session> | undefined;
   let closed = false;
 
+  /** A session that takes too long to open must not use up the time of a statement, which may be long. */
   function session(): Promise<Session> {
-    const opened = current ?? openSession(options);
+    if (current !== undefined) return current;
+    const opening = openSession(options);
+    const opened = within(opening, { ms: queryMs, doing: 'opening a session' });
     current = opened;
-    opened.catch(() => forget(opened));
+    opened.catch(() => {
+      forget(opened);
+      opening.then(closeSession, () => {});
+    });
     return opened;
   }
 

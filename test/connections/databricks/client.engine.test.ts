@@ -116,6 +116,15 @@ describe('the Databricks client', () => {
     await answers(client);
   });
 
+  it('a warehouse that hangs before there is a session does not use up the time of a long statement', async () => {
+    proxy.silence(true);
+    const client = open({ queryTimeoutMs: 500 });
+    await assert.rejects(client.query({ ...one, timeoutMs: 3_600_000 }), {
+      code: 'DATABRICKS_TIMEOUT',
+      message: /opening a session: no answer within 0.5 s/,
+    });
+  });
+
   it('a broken connection and a refused one are transient, and end with the cause', async () => {
     const client = open();
     await client.query(one);
