@@ -10,6 +10,7 @@ import { bothSides, type Employee, type Writer } from '../support/both-sides.ts'
 import { seededRandom } from '../support/change-generator.ts';
 import { endsWell } from '../support/ends-well.ts';
 import { openSite, type Site } from '../support/site.ts';
+import { syncState } from '../support/sync-state.ts';
 import { settledEnds } from '../support/topic-ends.ts';
 import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
@@ -32,9 +33,6 @@ const LEAST_PAUSE_MS = 300;
 /** A writer pauses for so many times what its write took: merges have to come between those in Delta. */
 const PAUSES = 3;
 const KEYS = 120;
-/** What the workers said last is shown where the sides do not become equal. */
-const LAST_LINES = 40;
-const INFO = 30;
 const ROWS = 25;
 
 describe('engines that are restarted under both directions at once', () => {
@@ -80,6 +78,14 @@ describe('engines that are restarted under both directions at once', () => {
       repeating(later, (n) => paced(() => write(sides.inPostgres, FIRST.postgres, n, random))),
     ];
 
+    /** Who waits in vain says where everything stands. */
+    async function explained(error: unknown): Promise<never> {
+      const state = await syncState(site, workers).catch(String);
+      throw new Error(`${error instanceof Error ? error.message : String(error)}\n${state}`, {
+        cause: error,
+      });
+    }
+
     /** Until a change that was made on each side afterwards is on the other one. */
     async function bothCross(what: string, n: number): Promise<string> {
       const began = Date.now();
@@ -94,7 +100,7 @@ describe('engines that are restarted under both directions at once', () => {
         async () =>
           (await crossedToPostgres(site, name)) === PROBES && (await crossedToDelta(site, name)) === PROBES,
         { timeoutMs: 240_000, everyMs: 500 },
-      );
+      ).catch(explained);
       const took = `${what}: written after ${seconds(written - began)}, crossed after ${seconds(Date.now() - began)}`;
       t.diagnostic(took);
       return took;
@@ -108,12 +114,7 @@ describe('engines that are restarted under both directions at once', () => {
     }
 
     for (const writer of writers) await writer.stop();
-    await sides.equal(240_000).catch((error: unknown) => {
-      for (const { pid, lines } of workers)
-        for (const line of lines.filter(({ level }) => level >= INFO).slice(-LAST_LINES))
-          t.diagnostic(`${pid} ${JSON.stringify(line)}`);
-      throw error;
-    });
+    await sides.equal(240_000).catch(explained);
     for (const worker of workers) await endsWell(worker);
     t.diagnostic(`changes made: ${JSON.stringify(sides.made)}; ${sides.expected.size} rows left; ${hint}`);
     assert.ok(sides.made.delta > 50 && sides.made.postgres > 500, JSON.stringify(sides.made));

@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
-import { serviceFlags } from '../../bin/node-flags.js';
+import { serviceEnv, serviceFlags } from '../../bin/node-flags.js';
 import type { LogLine } from './worker.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
@@ -28,6 +28,7 @@ export function startBackfill(args: readonly string[]): BackfillRun {
   const settings = ['--set', 'log.level=debug', '--set', 'log.format=json'];
   const child = spawn(process.execPath, [...serviceFlags, MAIN, 'backfill', ...args, ...settings], {
     stdio: ['ignore', 'pipe', 'pipe'],
+    env: serviceEnv,
   });
   const printed: string[] = [];
   const lines: LogLine[] = [];

@@ -53,6 +53,8 @@ export interface TopicChange {
 /** Engines may be restarted under them. */
 const INSIST_MS = 240_000;
 const AGAIN_MS = 200;
+/** Of the rows that differ. */
+const MOST_SHOWN = 12;
 
 export function bothSides(site: Site): BothSides {
   const { pool, warehouse, deltaTable } = site;
@@ -249,8 +251,17 @@ export function bothSides(site: Site): BothSides {
         },
         { timeoutMs, everyMs: 25 },
       ).catch(async () => {
-        const found = { delta: await foundInDelta(), postgres: await foundInPostgres() };
-        assert.deepEqual(found, { delta: want, postgres: want });
+        const differ = (rows: readonly string[]): string =>
+          [
+            ...want.filter((row) => !rows.includes(row)).map((row) => `not there: ${row}`),
+            ...rows.filter((row) => !want.includes(row)).map((row) => `not expected: ${row}`),
+          ]
+            .slice(0, MOST_SHOWN)
+            .join(', ');
+        assert.deepEqual(
+          { delta: differ(await foundInDelta()), postgres: differ(await foundInPostgres()) },
+          { delta: '', postgres: '' },
+        );
       });
     },
     onTopic,

@@ -10,6 +10,6 @@ describe('the fake merge sink keeps the contract', () => {
     const sink = fakeMergeSink({ unstorable: UNSTORABLE });
     const stored = async () =>
       new Map([...sink.rows.values()].map(([id, name]) => [Number(id), name as string | null]));
-    return { sink, other: sink, stored, unstorable: UNSTORABLE };
+    return { sink, other: sink, stored, unstorable: UNSTORABLE, first: 0 };
   });
 });

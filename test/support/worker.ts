@@ -2,7 +2,7 @@ import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { createInterface } from 'node:readline';
-import { serviceFlags } from '../../bin/node-flags.js';
+import { serviceEnv, serviceFlags } from '../../bin/node-flags.js';
 
 export interface LogLine {
   readonly msg: string;
@@ -43,7 +43,7 @@ export function startWorker(
       'http.port=0',
       ...args,
     ],
-    { env: { ...process.env, ...env }, stdio: ['ignore', 'ignore', 'pipe'] },
+    { env: { ...serviceEnv, ...env }, stdio: ['ignore', 'ignore', 'pipe'] },
   );
   const lines: LogLine[] = [];
   // Not 'exit': the last lines may come after it.
