@@ -84,9 +84,16 @@ function concurrency() {
   return process.env.DELTAFERRY_TEST_CONCURRENCY || '2';
 }
 
-/** The tools are scripts that look for `node` on the PATH: theirs is the pinned one. */
+/**
+ * The tools are scripts that look for `node` on the PATH: theirs is the pinned one. Every test file and every worker
+ * is a process: what was compiled for one serves the next.
+ */
 function toolEnv(node) {
-  return { ...process.env, PATH: `${dirname(node)}${delimiter}${process.env.PATH}` };
+  return {
+    NODE_COMPILE_CACHE: join(root, 'target', 'compile-cache'),
+    ...process.env,
+    PATH: `${dirname(node)}${delimiter}${process.env.PATH}`,
+  };
 }
 
 function testFiles() {

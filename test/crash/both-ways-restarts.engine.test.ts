@@ -61,7 +61,7 @@ describe('engines that are restarted under both directions at once', () => {
           delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000 },
           batching: { maxChangesPerTransaction: 100 },
           merging: { minAgeMs: 100, maxAgeMs: 500 },
-          polling: { maxMs: 50 },
+          polling: { maxMs: 200 },
         },
       }),
       (made) => made.drop(),

@@ -10,7 +10,7 @@ import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type LogLine, type Worker } from '../support/worker.ts';
 
-const KILLS = 24;
+const KILLS = 20;
 const CHANGES_PER_TRANSACTION = 400;
 /** Records that may wait for the consumers: enough that a batch is always in hand, no more. */
 const MOST_BACKLOG = 6000;

@@ -57,7 +57,7 @@ describe('engines that are restarted under a running service', () => {
         settings: {
           delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000 },
           batching: { maxChangesPerTransaction: 100 },
-          polling: { maxMs: 50 },
+          polling: { maxMs: 200 },
         },
       }),
       (made) => made.drop(),

@@ -11,7 +11,7 @@ import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type LogLine, type Worker } from '../support/worker.ts';
 
-const KILLS = 24;
+const KILLS = 20;
 const WRITERS = 5;
 const CHANGES_PER_TRANSACTION = 50;
 /** Spans that many Kafka transactions over a score. */

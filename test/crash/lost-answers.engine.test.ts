@@ -37,7 +37,7 @@ const LIMIT = { timeout: 600_000 };
 const QUICK = {
   delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000, lockTimeoutMs: 500 },
   batching: { maxBatchChanges: 300, maxChangesPerTransaction: 100 },
-  polling: { maxMs: 50 },
+  polling: { maxMs: 200 },
 };
 
 const toPostgres = ({ config }: Site): Promise<Proxy> => {
@@ -143,7 +143,7 @@ describe('Kafka whose answers are lost', () => {
         source: createDeltaSource({ client: warehouse, table: site.deltaTable, mapping }),
         log: forgetful,
         leadership: createLeadership({ url: config.postgres.url }),
-        options: { maxBatchChanges: 50, pollMaxMs: 50, backoffMaxMs: 500 },
+        options: { maxBatchChanges: 50, pollMaxMs: 200, backoffMaxMs: 500 },
       },
       stop.signal,
     );

@@ -23,7 +23,7 @@ import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type LogLine, type Worker } from '../support/worker.ts';
 
-const KILLS = 22;
+const KILLS = 20;
 const MOST_BACKLOG = 600;
 /** How long the statement of a killed worker may go on before somebody looks at the table. */
 const LANDING_MS = 1500;

@@ -135,7 +135,7 @@ describe('a poller that is frozen inside of a transaction', () => {
   const later = undoing();
 
   it('loses its table to the standby, and its sends are fenced when it continues', LIMIT, async (t) => {
-    const settings = { batching: { maxChangesPerTransaction: 50 }, polling: { maxMs: 50 } };
+    const settings = { batching: { maxChangesPerTransaction: 50 }, polling: { maxMs: 200 } };
     const site = later(await openSite({ prefix: 'zombie_poller', settings }), (made) => made.drop());
     const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
     const start = (): Worker =>

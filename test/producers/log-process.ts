@@ -3,6 +3,7 @@ import { once } from 'node:events';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { serviceFlags } from '../../bin/node-flags.js';
+import { WITH_PARENT } from '../support/worker.ts';
 import type { WorkerTask, WorkerWord } from './log-worker.ts';
 
 export interface LogProcess {
@@ -20,12 +21,16 @@ const WORKER = fileURLToPath(new URL('log-worker.ts', import.meta.url));
 
 /** The poller as `deltaferry run` would run it, but alone. Stop or kill it also where the test fails. */
 export function startLogProcess(task: WorkerTask, onWord?: (word: WorkerWord) => void): LogProcess {
-  const child = spawn(process.execPath, [...serviceFlags, WORKER, JSON.stringify(task)], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
+  const child = spawn(
+    process.execPath,
+    [...serviceFlags, '--import', WITH_PARENT, WORKER, JSON.stringify(task)],
+    {
+      stdio: ['ignore', 'pipe', 'inherit', 'ipc'],
+    },
+  );
   const words: WorkerWord[] = [];
   const closed = once(child, 'close');
-  createInterface({ input: child.stdout }).on('line', (line) => {
+  createInterface({ input: child.stdout! }).on('line', (line) => {
     const word = JSON.parse(line) as WorkerWord;
     words.push(word);
     onWord?.(word);

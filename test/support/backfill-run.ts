@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { serviceEnv, serviceFlags } from '../../bin/node-flags.js';
-import type { LogLine } from './worker.ts';
+import { WITH_PARENT, type LogLine } from './worker.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
@@ -26,14 +26,18 @@ export interface BackfillRun {
 
 export function startBackfill(args: readonly string[]): BackfillRun {
   const settings = ['--set', 'log.level=debug', '--set', 'log.format=json'];
-  const child = spawn(process.execPath, [...serviceFlags, MAIN, 'backfill', ...args, ...settings], {
-    stdio: ['ignore', 'pipe', 'pipe'],
-    env: serviceEnv,
-  });
+  const child = spawn(
+    process.execPath,
+    [...serviceFlags, '--import', WITH_PARENT, MAIN, 'backfill', ...args, ...settings],
+    {
+      stdio: ['ignore', 'pipe', 'pipe', 'ipc'],
+      env: serviceEnv,
+    },
+  );
   const printed: string[] = [];
   const lines: LogLine[] = [];
-  createInterface({ input: child.stdout }).on('line', (text) => printed.push(text));
-  createInterface({ input: child.stderr }).on('line', (text) =>
+  createInterface({ input: child.stdout! }).on('line', (text) => printed.push(text));
+  createInterface({ input: child.stderr! }).on('line', (text) =>
     lines.push(text.startsWith('{"level"') ? (JSON.parse(text) as LogLine) : { msg: text, level: 0 }),
   );
   // Not 'exit': the last lines may come after it. The loader has the same standard error.

@@ -141,13 +141,13 @@ export function mergeSinkContract(open: () => Promise<MergeSinkUnderTest>): void
     const { sink, other, part, person, positions, rows } = await opened();
     await positions(sink, 0);
     await positions(other, 1);
-    const ids = [1, 2, 3];
+    const ids = [1, 2];
     const chain = async (through: MergeSink, partition: number): Promise<void> => {
       for (const id of ids)
         await through.merge([part(partition, id - 1, id, person(id + 10 * partition, 'x'))], forever);
     };
     await Promise.all([chain(sink, 0), chain(other, 1)]);
-    assert.deepEqual([await positions(sink, 0, 1), Object.keys(await rows()).length], [[3n, 3n], 6]);
+    assert.deepEqual([await positions(sink, 0, 1), Object.keys(await rows()).length], [[2n, 2n], 4]);
   });
 
   test('nothing begins once the signal has aborted', async () => {

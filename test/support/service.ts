@@ -8,7 +8,7 @@ import type { LogLine } from './worker.ts';
 /** Settings under which the service recovers within a test's patience. */
 export const QUICK = {
   delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 200, lockTimeoutMs: 300 },
-  polling: { maxMs: 50 },
+  polling: { maxMs: 200 },
 };
 
 export interface Ready {

@@ -23,6 +23,8 @@ export interface Worker {
   stop(): Promise<number | null>;
 }
 
+/** For `--import`, with an `ipc` channel in `stdio`. */
+export const WITH_PARENT = new URL('./with-parent.ts', import.meta.url).href;
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
 
 export function startWorker(
@@ -33,6 +35,8 @@ export function startWorker(
     process.execPath,
     [
       ...serviceFlags,
+      '--import',
+      WITH_PARENT,
       MAIN,
       'run',
       '--set',
@@ -43,7 +47,7 @@ export function startWorker(
       'http.port=0',
       ...args,
     ],
-    { env: { ...serviceEnv, ...env }, stdio: ['ignore', 'ignore', 'pipe'] },
+    { env: { ...serviceEnv, ...env }, stdio: ['ignore', 'ignore', 'pipe', 'ipc'] },
   );
   const lines: LogLine[] = [];
   // Not 'exit': the last lines may come after it.

@@ -111,7 +111,7 @@ describe('every end of every type', () => {
 });
 
 describe('a key', () => {
-  const keys: readonly { type: ColumnType; values: readonly Value[] }[] = [
+  const kinds: readonly { type: ColumnType; values: readonly [Value, ...Value[]] }[] = [
     { type: { name: 'bigint' }, values: [2n ** 63n - 1n, -(2n ** 63n), 9_007_199_254_740_993n, 2 ** 53] },
     { type: { name: 'integer' }, values: [-2_147_483_648, 0, 2_147_483_647] },
     { type: { name: 'smallint' }, values: [-32_768, 0, 32_767] },
@@ -123,57 +123,49 @@ describe('a key', () => {
     },
     { type: { name: 'date' }, values: [-719_162, 0, 2_932_896] },
   ];
+  const mapping: TableMapping = {
+    name: 'keyed',
+    key: [...kinds.map(({ type }) => type.name), 'n'],
+    columns: [
+      { name: 'v', type: { name: 'text' } },
+      { name: 'n', type: { name: 'integer' } },
+      ...kinds.map(({ type }) => ({ name: type.name, type })),
+    ],
+  };
+  /** One row for each value: `n` says whose turn it is, and all other key columns are the same in all rows of an `n`. */
+  const image = (text: string): Row[] =>
+    kinds.flatMap(({ values }, n) =>
+      values.map((value) => [text, n, ...kinds.map((kind, at) => (at === n ? value : kind.values[0]))]),
+    );
+  /** The rows of each type's first value. */
+  const firsts = (rows: readonly Row[]): Row[] =>
+    rows.filter((row) => row.slice(2).every((value, at) => value === kinds[at]!.values[0]));
 
-  for (const { type, values } of keys)
-    it(`of type ${type.name} finds its own row and no other`, async () => {
-      const mapping: TableMapping = {
-        name: 'keyed',
-        key: ['k', 'n'],
-        columns: [
-          { name: 'v', type: { name: 'text' } },
-          { name: 'n', type: { name: 'integer' } },
-          { name: 'k', type },
-        ],
-      };
-      const table = await tableOf(mapping);
-      const sink = site.sink(table, mapping);
-      await sink.claim([0], () => 0n);
-      let at = 0;
-      const merge = (...changes: Change[]): Promise<Merged> =>
-        sink.merge([partOf(0, at, ++at, ...changes)], forever);
-      const image = (text: string) => values.map((value): Row => [text, 1, value]);
-      const count = values.length;
-      assert.equal((await merge(...image('a').map((row) => put(mapping, row)))).inserted, count);
-      const again = await merge(...image('b').map((row) => put(mapping, row)));
-      assert.deepEqual([again.inserted, again.updated], [0, count]);
-      const [first, ...others] = image('b');
-      assert.equal((await merge(gone(mapping, first!))).deleted, 1);
-      const source = createDeltaSource({ client: site.warehouse.client, table, mapping });
-      const version = await lastVersion(table);
-      const left = await site.warehouse.sql(`SELECT count(*) AS n FROM ${table} WHERE v = 'b'`);
-      assert.equal(left[0]?.['n'], BigInt(others.length));
-      assert.deepEqual(
-        (await rows(source, version, version)).map(({ row }) => row[2]),
-        [values[0]],
-      );
-    });
-
-  it('that is a uuid is the same in capitals', async () => {
-    const mapping: TableMapping = {
-      name: 'ids',
-      key: ['id'],
-      columns: [
-        { name: 'id', type: { name: 'uuid' } },
-        { name: 'v', type: { name: 'text' } },
-      ],
-    };
+  it('of any type finds its own row and no other, and a uuid also one in capitals', async () => {
     const table = await tableOf(mapping);
-    const id = 'aaaaaaaa-0000-0000-0000-00000000000a';
-    await site.warehouse.sql(`INSERT INTO ${table} VALUES ('${id.toUpperCase()}', 'theirs')`);
     const sink = site.sink(table, mapping);
     await sink.claim([0], () => 0n);
-    const done = await sink.merge([partOf(0, 0, 1, put(mapping, [id, 'ours']))], forever);
-    assert.deepEqual([done.inserted, done.updated], [0, 1]);
+    let at = 0;
+    const merge = (...changes: Change[]): Promise<Merged> =>
+      sink.merge([partOf(0, at, ++at, ...changes)], forever);
+    const count = image('a').length;
+    assert.equal((await merge(...image('a').map((row) => put(mapping, row)))).inserted, count);
+    const again = await merge(...image('b').map((row) => put(mapping, row)));
+    assert.deepEqual([again.inserted, again.updated], [0, count]);
+    const away = firsts(image('b'));
+    assert.equal(away.length, kinds.length);
+    assert.equal((await merge(...away.map((row) => gone(mapping, row)))).deleted, away.length);
+    const source = createDeltaSource({ client: site.warehouse.client, table, mapping });
+    const version = await lastVersion(table);
+    const left = await site.warehouse.sql(`SELECT count(*) AS n FROM ${table} WHERE v = 'b'`);
+    assert.equal(left[0]?.['n'], BigInt(count - away.length));
+    const byTurn = (one: Row, other: Row): number => Number(one[1]) - Number(other[1]);
+    assert.deepEqual((await rows(source, version, version)).map(({ row }) => row).sort(byTurn), away);
+
+    await site.warehouse.sql(`UPDATE ${table} SET uuid = upper(uuid)`);
+    const others = image('c').filter((row) => firsts([row]).length === 0);
+    const ours = await merge(...others.map((row) => put(mapping, row)));
+    assert.deepEqual([ours.inserted, ours.updated], [0, others.length]);
   });
 });
 
