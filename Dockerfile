@@ -48,7 +48,8 @@ COPY src src
 COPY sql sql
 COPY schemas schemas
 COPY deltaferry.yaml ./
-ENV NODE_ENV=production
+# Large buffers go back to the system (bin/node-flags.js).
+ENV NODE_ENV=production MALLOC_MMAP_THRESHOLD_=1048576
 USER node
 EXPOSE 9464
 # Straight to the program: the bootstrap of bin/ is for checkouts. Node 24 runs TypeScript itself.

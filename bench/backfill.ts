@@ -1,6 +1,7 @@
 /**
- * `npm run bench -- backfill [--rows N] [--random]`: a whole Delta table into an empty, indexed history, beside the
+ * `npm run bench -- backfill [--rows N] [--random | --from postgres]`: a whole Delta table into an empty, indexed history, beside the
  * same rows by one COPY and by Spark's own JDBC writer. `--random`: the table's rows lie in random order of their ids.
+ * `--from postgres`: the other way (backfill-into-delta.ts).
  */
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,6 +9,7 @@ import { readFileSync } from 'node:fs';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { serviceFlags } from '../bin/node-flags.js';
+import { backfillIntoDelta } from './backfill-into-delta.ts';
 import { peakMegabytes, perSecond, printFigures, seconds, type Figure } from './figures.ts';
 import { copyIntoTwin } from './load.ts';
 import { closeStack, createDeltaTable, historyTable, openSite, STACK_DIR, type Site } from './site.ts';
@@ -19,6 +21,7 @@ const { values } = parseArgs({
   options: {
     rows: { type: 'string', default: '2000000' },
     random: { type: 'boolean', default: false },
+    from: { type: 'string', default: 'delta' },
   },
 });
 const rows = Number(values.rows);
@@ -28,9 +31,9 @@ if (!Number.isInteger(rows) || rows < 1) {
 }
 
 try {
-  const figures = await backfill();
+  const figures = values.from === 'postgres' ? await backfillIntoDelta(rows) : await backfill();
   printFigures(
-    `backfill of ${rows.toLocaleString('en')} rows${values.random ? ', ids in random order' : ''}`,
+    `backfill of ${rows.toLocaleString('en')} rows${values.from === 'postgres' ? ' from Postgres' : ''}${values.random ? ', ids in random order' : ''}`,
     figures,
   );
 } finally {

@@ -4,14 +4,14 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { installedAsPackage, main, prepare, root } from './bootstrap.js';
 import { runInPlace } from './child.js';
-import { serviceFlags } from './node-flags.js';
+import { serviceEnv, serviceFlags } from './node-flags.js';
 
 await main(async () => {
   const args = process.argv.slice(2);
   const { node } = await prepare({ need: needsEngines(args) ? 'engines' : 'dependencies' });
   const built = join(root, 'dist', 'cli', 'main.js');
   const program = installedAsPackage && existsSync(built) ? built : join(root, 'src', 'cli', 'main.ts');
-  return runInPlace(node, [...serviceFlags, program, ...args]);
+  return runInPlace(node, [...serviceFlags, program, ...args], serviceEnv);
 });
 
 /** Asked for here, so that a missing Java is told before anything else happens. */

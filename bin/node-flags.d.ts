@@ -1,2 +1,3 @@
 export const quietFlags: readonly string[];
 export const serviceFlags: readonly string[];
+export const serviceEnv: NodeJS.ProcessEnv;

@@ -17,16 +17,19 @@ export function loadProgressText(table: string): (progress: BackfillProgress, no
     const { stage, pinned, read, published, applied } = progress;
     const head = `${table}: `;
     switch (stage) {
+      case 'merging':
+        return `${head}${backlogText(progress.backlog)}`;
       case 'pinning':
         return `${head}choosing the version to load`;
       case 'exporting':
+        if (progress.source === 'postgres') return `${head}dividing ${rows(pinned?.rows ?? 0)} into pieces`;
         return `${head}exporting ${rows(pinned?.rows ?? 0)} of version ${pinned?.version}`;
       case 'catching up':
         return `${head}waiting until live changes up to version ${pinned?.version} are applied (by \`deltaferry run\`)`;
       case 'handing over':
         return progress.compared === 0
           ? `${head}moving ${rows(applied)} into the table`
-          : `${head}${count(progress.compared)} of ${rows(applied)} compared with the table`;
+          : `${head}${count(progress.compared)} of ${rows(applied)} compared with the table${heldUp(progress.heldUp)}`;
       case 'done':
         return `${head}${rows(applied)} loaded`;
       case 'loading':
@@ -49,6 +52,19 @@ export function loadProgressText(table: string): (progress: BackfillProgress, no
       ...(speed > 0 ? [`${duration((total - applied) / speed)} left`] : []),
     ].join(' · ');
   };
+}
+
+function backlogText(backlog: BackfillProgress['backlog']): string {
+  if (backlog === null || backlog.behind === 0) return 'looking for changes that Delta does not have yet';
+  const { role, behind, atLeast } = backlog;
+  const much = `${atLeast ? 'at least ' : ''}${count(behind)}`;
+  const left = role === 'postgres-log' ? `${much} rows of the log` : `${much} records of the changes topic`;
+  return `waiting until Delta has what was changed in Postgres: ${left} are left (for ${role} of \`deltaferry run\`)`;
+}
+
+function heldUp(ranges: number): string {
+  if (ranges === 0) return '';
+  return `; ${ranges === 1 ? '1 range of keys waits' : `${count(ranges)} ranges of keys wait`} for open transactions in Postgres`;
 }
 
 export function rows(n: number): string {

@@ -8,6 +8,7 @@ import { runCommand } from './commands/run.ts';
 import { schemaCommand } from './commands/schema.ts';
 import { setupCommand } from './commands/setup.ts';
 import { stackCommand } from './commands/stack.ts';
+import { statusCommand } from './commands/status.ts';
 import type { Context, ExitCode } from './context.ts';
 import { helpOf } from './options.ts';
 
@@ -20,6 +21,7 @@ const COMMANDS = [
   setupCommand,
   runCommand,
   backfillCommand,
+  statusCommand,
   deadLettersCommand,
 ];
 

@@ -2,6 +2,7 @@ import { reactionTo } from '../error-policy.ts';
 import { backoff } from '../flow/backoff.ts';
 import { Bell } from '../flow/bell.ts';
 import { MergeBuffer } from '../flow/merge-buffer.ts';
+import { HeldByLoadError } from '../ports/history-sink.ts';
 import type { BatchOutcome, PartitionRange, StreamBatch, StreamHandler } from '../ports/record-stream.ts';
 import type { DeltaMergeOptions } from './delta-merge-options.ts';
 import { MergeHand, type MergedNow, type MergeItem } from './merge-hand.ts';
@@ -21,6 +22,9 @@ export interface DeltaMerge {
 }
 
 const KEEP_ALIVE_MS = 2000;
+const WAITING: PartitionState = { kind: 'waiting for a load' };
+/** How often a merge that waits for a load is tried again. */
+const HELD_MS = 500;
 /** After how long a batch is asked for again that came before its partition was ready. */
 const NOT_READY_MS = 50;
 
@@ -242,6 +246,10 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
     const show = (state: PartitionState): void => {
       for (const partition of partitions) ours.get(partition)?.merging(state);
     };
+    if (error instanceof HeldByLoadError) {
+      show(WAITING);
+      return HELD_MS;
+    }
     switch (reaction) {
       case 'drop':
         // Somebody else moved an offset, and the sink says which; a rebalance will probably follow.

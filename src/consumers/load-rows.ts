@@ -61,7 +61,7 @@ export async function loadRows(options: LoadRowsOptions, signal: AbortSignal): P
           end: (partition) => ends?.[partition] ?? null,
           handle: (part) =>
             slots.run(async () => {
-              const rows = await rowsOf(part, readers(), load.id);
+              const rows = await rowsOf(part, readers(), load.recordsOf);
               await table.append({ partition: part.partition, expected: part.from, next: part.next, rows });
               applied += rows.length;
               alive();
@@ -70,6 +70,7 @@ export async function loadRows(options: LoadRowsOptions, signal: AbortSignal): P
         },
         signal,
       );
+      await table.finish?.();
     } finally {
       clearInterval(asking);
     }

@@ -2,6 +2,7 @@ import type { Change } from '../change/change.ts';
 import { FencedError, PoisonError } from '../errors.ts';
 import { isolate } from '../flow/isolate.ts';
 import type { HeldPart } from '../flow/merge-buffer.ts';
+import { HeldByLoadError } from '../ports/history-sink.ts';
 import type { Merged, MergePart, MergeSink } from '../ports/merge-sink.ts';
 import type { StreamRecord } from '../ports/record-stream.ts';
 import type { PartitionLetters } from './partition-letters.ts';
@@ -175,8 +176,9 @@ export class MergeHand {
       merged = await sink.merge(parts, signal);
     } catch (error) {
       // These say for certain that nothing was merged.
-      if (error instanceof PoisonError || error instanceof FencedError) this.#inDoubt = null;
-      this.#unsure = !(error instanceof PoisonError);
+      const held = error instanceof HeldByLoadError;
+      if (held || error instanceof PoisonError || error instanceof FencedError) this.#inDoubt = null;
+      this.#unsure = !held && !(error instanceof PoisonError);
       throw error;
     }
     this.#inDoubt = null;

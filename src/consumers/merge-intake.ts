@@ -1,7 +1,11 @@
+import type { Change } from '../change/change.ts';
 import type { MergeBuffer } from '../flow/merge-buffer.ts';
 import type { StreamBatch, StreamRecord } from '../ports/record-stream.ts';
 import type { MergeItem } from './merge-hand.ts';
 import type { RecordReader } from './record-reader.ts';
+
+/** Smaller ones are bounded by their number. */
+const WIDE_BYTES = 16 * 1024;
 
 /** What a fetch holds for the sink, in order. */
 export interface ReadBatch {
@@ -30,7 +34,7 @@ export async function readBatch(
         items.push({ kind: 'poison', record: kept(record), error: reading.error });
         break;
       case 'change':
-        items.push({ kind: 'change', record: kept(record), change: reading.change });
+        items.push({ kind: 'change', record: kept(record), change: merged(reading.change) });
         break;
       default:
         reading satisfies never;
@@ -58,6 +62,11 @@ export async function fill(
   return true;
 }
 
+/** A merge has no use for the row before, which may be as large as the one after; a delete has no other. */
+function merged(change: Change): Change {
+  return change.after === null ? change : { ...change, before: null };
+}
+
 /** A copy: the bytes of a record are part of its whole fetch, which would be kept with it. */
 function kept({ offset, key, value }: StreamRecord): MergeItem['record'] {
   return {
@@ -67,6 +76,8 @@ function kept({ offset, key, value }: StreamRecord): MergeItem['record'] {
   };
 }
 
+/** Of a wide record, also what comes of it counts: its text decoded, and written down for the merge. */
 function sizeOf({ record: { key, value } }: MergeItem): number {
-  return (key?.length ?? 0) + (value?.length ?? 0);
+  const bytes = (key?.length ?? 0) + (value?.length ?? 0);
+  return bytes > WIDE_BYTES ? 2 * bytes : bytes;
 }

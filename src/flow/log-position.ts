@@ -20,6 +20,19 @@ export const SEES_NOTHING: Snapshot = '1:1:';
 
 export const LOG_START: LogPosition = { acknowledged: SEES_NOTHING, target: null, last: 0n };
 
+/** Of two snapshots of one database: the one that was taken first. The other sees all that it sees. */
+export function earlierOf(one: Snapshot, other: Snapshot): Snapshot {
+  const [a, b] = [partsOf(one), partsOf(other)];
+  if (a.xmax !== b.xmax) return a.xmax < b.xmax ? one : other;
+  // Nobody began in between: whoever was open may have ended.
+  return a.open >= b.open ? one : other;
+}
+
+function partsOf(snapshot: Snapshot): { readonly xmax: bigint; readonly open: number } {
+  const [, xmax = '0', open = ''] = snapshot.split(':');
+  return { xmax: BigInt(xmax), open: open === '' ? 0 : open.split(',').length };
+}
+
 /** Numbers as text: change_id and transaction ids go beyond what JSON's numbers hold. */
 export function storedLogPosition({ acknowledged, target, last }: LogPosition): Stored {
   return { acknowledged, target, last: String(last) };

@@ -1,4 +1,5 @@
 import type { Micros, Row } from '../change/change.ts';
+import type { Snapshot } from './postgres-log.ts';
 import type { StreamRecord } from './record-stream.ts';
 
 /** The version of a Delta table that a load copies. */
@@ -33,13 +34,23 @@ export interface Load {
   /** The table that it fills. */
   readonly target: string;
   readonly topic: string;
+  /** Where the rows come from; the target is on the other side. `topic`: from Delta, by way of another database's load. */
+  readonly source: 'delta' | 'postgres' | 'topic';
+  /** The load whose records these are; another one's where the rows come from the topic alone. */
+  readonly recordsOf: string;
   /** `fill`: the target was empty; `reconcile`: it holds rows, and live consumers go on meanwhile. */
   readonly way: 'fill' | 'reconcile';
+  /** Whether people's changes of the target are captured. */
+  readonly captured: boolean;
+  /** What of them is in Delta as it is loaded; the keys of all others are left alone. Null until it is chosen. */
+  readonly logPosition: Snapshot | null;
   /** src/flow/load-state.ts says what each means. */
   readonly phase: 'snapshot' | 'handover' | 'live' | 'failed';
   readonly pinned: PinnedVersion | null;
   readonly startOffsets: readonly bigint[] | null;
   readonly endOffsets: readonly bigint[] | null;
+  /** Everything that came after the version is there, per partition of the changes topic, or behind it. */
+  readonly liveOffsets: readonly bigint[] | null;
   readonly publishedRows: number;
   readonly rejectedRows: number;
   readonly appliedRows: number;
@@ -60,10 +71,11 @@ export interface Loads {
   newest(): Promise<Load | null>;
   /**
    * Begins a load. Of an empty target: from its commit on the live consumers wait, and everything that they
-   * applied before is visible. Throws an OperatorError where the target holds rows and is captured.
+   * applied before is visible.
    */
   begin(load: NewLoad): Promise<Load>;
-  pinned(id: string, version: PinnedVersion): Promise<void>;
+  /** `liveOffsets`: everything that came after the version is there, per partition of the changes topic, or behind it. */
+  pinned(id: string, version: PinnedVersion, liveOffsets: readonly bigint[]): Promise<void>;
   /** The pieces of the load in order, empty until they are noted. */
   pieces(id: string): Promise<readonly string[]>;
   notePieces(id: string, pieces: readonly string[]): Promise<void>;
@@ -84,6 +96,20 @@ export interface NewLoad {
   readonly startOffsets: readonly bigint[];
   /** Where a live consumer that has no offset yet starts, per partition of the changes topic. */
   readonly changesLow: readonly bigint[];
+  /** Everything is published already, by a load of another database; throws an OperatorError where the target holds rows. */
+  readonly copy?: LoadCopy;
+}
+
+/** What a load of another database has left on the topic. */
+export interface LoadCopy {
+  readonly recordsOf: string;
+  readonly pinned: PinnedVersion;
+  readonly rows: number;
+  readonly rejected: number;
+  readonly startOffsets: readonly bigint[];
+  readonly endOffsets: readonly bigint[];
+  /** Where live changes go on. */
+  readonly liveOffsets: readonly bigint[];
 }
 
 /** Records of one partition of the load's topic. */
@@ -102,6 +128,8 @@ export interface LoadTable {
   append(batch: LoadBatch): Promise<void>;
   /** Rows in the table. */
   rows(): Promise<number>;
+  /** Everything has been appended: what is still held becomes durable. */
+  finish?(): Promise<void>;
 }
 
 /** What moves a load that is complete beside its target into it, and makes it `live`. Doing it again is harmless. */
@@ -113,10 +141,14 @@ export interface LoadHandover {
   fill(load: Load): Promise<void>;
   /**
    * Key range by key range: afterwards the target says of the time of the load what the load says, and of
-   * all other times what it said. Consumers must have applied every change up to the load's version.
+   * all other times what it said. Consumers must have applied every change up to the load's version. Of a captured
+   * table: but for keys that people have changed since the load's log position.
    */
-  reconcile(load: Load, onDone: (rows: number) => void, signal: AbortSignal): Promise<Reconciled>;
+  reconcile(load: Load, onDone: OnCompared, signal: AbortSignal): Promise<Reconciled>;
 }
+
+/** `heldUp`: key ranges that wait for transactions of people's that are open. */
+export type OnCompared = (rows: number, heldUp: number) => void;
 
 export interface Reconciled {
   /** Keys that the table had nothing of. */
@@ -127,11 +159,23 @@ export interface Reconciled {
   readonly ended: number;
 }
 
+/** The way from a captured target to Delta, which a load waits for before it chooses its version. */
+export interface CapturedWay {
+  /** The database's snapshot when it was first asked for this load. From then on the log keeps what it does not see. */
+  logPosition(load: string): Promise<Snapshot>;
+  /** How many rows of the log are within the position and not published yet, up to a limit; and the limit. */
+  unpublished(position: Snapshot): Promise<{ readonly rows: number; readonly atLeast: boolean }>;
+  /** The next offset of each partition of the changes topic that is merged into Delta. */
+  merged(): Promise<ReadonlyMap<number, bigint>>;
+}
+
 /** The topics that a load has to do with. */
 export interface LoadTopics {
   /** Makes sure that the load's topic exists and has as many partitions as the changes topic. */
   prepare(): Promise<void>;
-  /** Where the load's topic ends now, per partition. */
+  /** Where the load's topic begins, per partition. */
+  lows(): Promise<readonly bigint[]>;
+  /** Where it ends now. */
   ends(): Promise<readonly bigint[]>;
   /** Where the changes topic begins, per partition. */
   changesLow(): Promise<readonly bigint[]>;

@@ -23,6 +23,8 @@ export interface MergeLedger {
   claim(starts: ReadonlyMap<number, bigint>): Promise<LedgerState>;
   /** Moves offsets for which there is nothing to merge. FencedError where one is not at `expected`: then none moves. */
   move(moves: readonly OffsetMove[]): Promise<void>;
+  /** The load into the table that the group's changes wait for; null where there is none. */
+  heldBy(): Promise<string | null>;
   /** Waits for the table's turn or for the signal (then throws its reason). One at a time in a process. */
   turn(signal: AbortSignal): Promise<MergeTurn>;
   /** Null where somebody else has the turn. */
@@ -36,7 +38,7 @@ export interface MergeTurn {
   readonly lost: AbortSignal;
   state(): Promise<LedgerState>;
   /**
-   * Notes the merge before it is sent. FencedError where an offset is not at `expected`, or the epoch
+   * Notes the merge before it is sent. HeldByLoadError while a load fills the table; FencedError where an offset is not at `expected`, or the epoch
    * is another, or another merge is pending.
    */
   begin(epoch: bigint, mark: string, moves: readonly OffsetMove[]): Promise<void>;

@@ -35,7 +35,8 @@ export interface MergeSink {
     startAt: (partition: number) => bigint,
   ): Promise<ReadonlyMap<number, bigint>>;
   /**
-   * Durable when it resolves. Throws FencedError where a partition is not at `expected`, PoisonError where
+   * Durable when it resolves. Throws HeldByLoadError while a load fills the table, FencedError where a partition
+   * is not at `expected`, PoisonError where
    * a value can never be stored (which one is for the caller to find out), TransientError and
    * OperatorError as the warehouse answers. Whatever is thrown, nothing was merged, except after a lost
    * answer: `claim` then tells.

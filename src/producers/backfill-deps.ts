@@ -1,6 +1,8 @@
 import { reactionTo } from '../error-policy.ts';
 import { persist } from '../flow/persist.ts';
 import type {
+  CapturedWay,
+  Load,
   Loader,
   LoadHandover,
   Loads,
@@ -10,6 +12,7 @@ import type {
   SnapshotSource,
 } from '../ports/load.ts';
 import type { Leadership } from '../ports/leadership.ts';
+import type { LoadFromTopic } from './load-from-topic.ts';
 import type { LoadPublisherOptions } from './load-publisher.ts';
 
 /** `new`: refused while one is under way; `resume`: goes on with it; `restart`: gives it up and begins anew; `give-up`: only the first half of that. */
@@ -18,7 +21,8 @@ export type BackfillMode = 'new' | 'resume' | 'restart' | 'give-up';
 /** How far a load is, in rows. */
 export interface BackfillProgress {
   readonly load: string;
-  readonly stage: 'pinning' | 'exporting' | 'loading' | 'catching up' | 'handing over' | 'done';
+  readonly source: Load['source'];
+  readonly stage: 'merging' | 'pinning' | 'exporting' | 'loading' | 'catching up' | 'handing over' | 'done';
   /** Null until it is known. */
   readonly pinned: PinnedVersion | null;
   /** Read by this process. */
@@ -28,13 +32,35 @@ export interface BackfillProgress {
   readonly applied: number;
   /** Rows that were compared with those of the table, where it held any. */
   readonly compared: number;
+  /** Key ranges that wait for transactions of people's that are open. */
+  readonly heldUp: number;
+  /** While merging: what is waited for. */
+  readonly backlog: Backlog | null;
+}
+
+/** What people have changed in the captured table and Delta does not have yet. */
+export interface Backlog {
+  /** The role of `deltaferry run` that has to do it. */
+  readonly role: 'postgres-log' | 'delta-merge';
+  /** Log rows, or offsets of the changes topic, which may hold no change. */
+  readonly behind: number;
+  /** There are at least so many. */
+  readonly atLeast: boolean;
 }
 
 export interface BackfillDeps extends Pick<LoadPublisherOptions, 'mapping' | 'origin' | 'log' | 'random'> {
   readonly name: string;
   readonly loads: Loads;
   readonly topics: LoadTopics;
+  /** The way back to Delta of a target whose changes are captured; null where they are not. */
+  readonly captured: CapturedWay | null;
   readonly source: SnapshotSource;
+  /** Of a load from Postgres: whether others have changed Delta up to a version, which Postgres has to have first. */
+  readonly mustCatchUp?: (version: number) => Promise<boolean>;
+  /** Of a load from the topic alone: what is there. */
+  readonly fromTopic?: LoadFromTopic | undefined;
+  /** The id of the Postgres on either side. */
+  readonly postgresId: string;
   readonly loader: Loader;
   readonly handover: LoadHandover;
   readonly leadership: Leadership;

@@ -11,7 +11,8 @@ import {
   type BackfillProgress,
   type BackfillResult,
 } from './backfill-deps.ts';
-import { caughtUp } from './load-catch-up.ts';
+import { caughtUp, liveOffsetsNow, mergedByNow } from './load-catch-up.ts';
+import type { LoadFromTopic } from './load-from-topic.ts';
 import { alreadyBegun, alreadyRunning, nothingToResume } from './load-refusals.ts';
 import { publishAndLoad } from './publish-and-load.ts';
 
@@ -93,9 +94,10 @@ async function chooseLoad(
   if (mode === 'give-up' && unfinished === null) throw nothingToResume(name, newest);
   if (unfinished !== null) {
     await trying(deps, signal, () => loads.giveUp(unfinished.id));
-    await source.tidy(unfinished.id).catch(deps.onRetry);
+    if (unfinished.source !== 'topic') await source.tidy(unfinished.id).catch(deps.onRetry);
   }
   if (mode === 'give-up') return null;
+  if (deps.fromTopic !== undefined) return await beginFromTopic(deps, deps.fromTopic, signal);
   await trying(deps, signal, () => topics.prepare());
   // Fences whoever still publishes for an older load: what lies before these ends is not ours.
   await trying(deps, signal, () => log.open());
@@ -104,10 +106,22 @@ async function chooseLoad(
   return await loads.begin({ id: deps.newId(), startOffsets, changesLow });
 }
 
+/** Whoever publishes loads is not fenced: this one publishes nothing. */
+async function beginFromTopic(
+  { loads, topics, ...deps }: BackfillDeps,
+  fromTopic: LoadFromTopic,
+  signal: AbortSignal,
+): Promise<Load> {
+  const copy = await trying(deps, signal, () => fromTopic.find(signal));
+  const changesLow = await trying(deps, signal, () => topics.changesLow());
+  return await loads.begin({ id: deps.newId(), startOffsets: copy.startOffsets, changesLow, copy });
+}
+
 async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): Promise<BackfillResult> {
   const { loads, source } = deps;
   let progress: BackfillProgress = {
     load: begun.id,
+    source: begun.source,
     stage: begun.pinned === null ? 'pinning' : 'loading',
     pinned: begun.pinned,
     read: 0,
@@ -115,6 +129,8 @@ async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): P
     rejected: begun.rejectedRows,
     applied: begun.appliedRows,
     compared: 0,
+    heldUp: 0,
+    backlog: null,
   };
   const tell = (news: Partial<BackfillProgress>): void => {
     progress = { ...progress, ...news };
@@ -123,8 +139,10 @@ async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): P
   tell({});
   let load = begun;
   if (load.phase === 'snapshot') {
+    if (load.pinned === null) load = await merged(deps, load, tell, signal);
     const pinned = load.pinned ?? (await pin(deps, load, signal));
-    const pieces = await piecesOf(deps, load.id, pinned, () => tell({ pinned, stage: 'exporting' }), signal);
+    const settled = (): Promise<void> => othersSettled(deps, load, pinned, tell, signal);
+    const pieces = await piecesOf(deps, load.id, pinned, settled, signal);
     tell({ pinned, stage: 'loading' });
     await publishAndLoad(deps, { ...load, pinned }, pieces, () => progress, tell, signal);
   } else if (load.phase === 'handover') {
@@ -134,8 +152,44 @@ async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): P
   load = (await trying(deps, signal, () => loads.newest())) ?? load;
   const reconciled = load.phase === 'live' ? null : await handOver(deps, load, tell, signal);
   tell({ stage: 'done', applied: load.publishedRows });
-  await source.tidy(load.id).catch(deps.onRetry);
+  if (load.source !== 'topic') await source.tidy(load.id).catch(deps.onRetry);
   return { load: load.id, rows: load.publishedRows, rejected: load.rejectedRows, reconciled };
+}
+
+/** What people have changed in a captured target is in the version that is chosen after this. */
+async function merged(
+  { captured, ...deps }: BackfillDeps,
+  load: Load,
+  tell: (news: Partial<BackfillProgress>) => void,
+  signal: AbortSignal,
+): Promise<Load> {
+  if (!load.captured || load.source !== 'delta' || captured === null) return load;
+  const logPosition = await mergedByNow(
+    { ...deps, captured },
+    load.id,
+    (backlog) => tell({ stage: 'merging', backlog }),
+    signal,
+  );
+  tell({ stage: 'pinning', backlog: null });
+  return { ...load, logPosition };
+}
+
+/** What others have changed in Delta up to the version is in Postgres when that is read. */
+async function othersSettled(
+  deps: BackfillDeps,
+  { source }: Load,
+  pinned: PinnedVersion,
+  tell: (news: Partial<BackfillProgress>) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  if (
+    source === 'postgres' &&
+    (await trying(deps, signal, async () => await deps.mustCatchUp?.(pinned.version)))
+  ) {
+    tell({ pinned, stage: 'catching up' });
+    await caughtUp(deps, pinned, signal);
+  }
+  tell({ pinned, stage: 'exporting' });
 }
 
 async function handOver(
@@ -145,26 +199,30 @@ async function handOver(
   signal: AbortSignal,
 ): Promise<Reconciled | null> {
   const { handover } = deps;
-  if (load.way === 'reconcile' && load.pinned !== null) {
+  if (load.way === 'reconcile' && load.source === 'delta' && load.pinned !== null) {
     tell({ stage: 'catching up' });
     await caughtUp(deps, load.pinned, signal);
   }
   tell({ stage: 'handing over' });
+  if (load.source === 'topic')
+    await trying(deps, signal, async () => await deps.fromTopic?.check(load.recordsOf, signal));
   if (load.way === 'reconcile')
     return await trying(deps, signal, () =>
-      handover.reconcile(load, (compared) => tell({ compared }), signal),
+      handover.reconcile(load, (compared, heldUp) => tell({ compared, heldUp }), signal),
     );
   await trying(deps, signal, () => handover.fill(load));
   return null;
 }
 
 async function pin(
-  { loads, source, ...deps }: BackfillDeps,
+  { loads, source, topics, ...deps }: BackfillDeps,
   load: Load,
   signal: AbortSignal,
 ): Promise<PinnedVersion> {
+  // Before the version is chosen: what comes after it cannot be on the topic yet.
+  const liveOffsets = await trying(deps, signal, () => liveOffsetsNow(deps, load, topics));
   const pinned = await trying(deps, signal, () => source.pin());
-  await trying(deps, signal, () => loads.pinned(load.id, pinned));
+  await trying(deps, signal, () => loads.pinned(load.id, pinned, liveOffsets));
   return pinned;
 }
 
@@ -172,12 +230,12 @@ async function piecesOf(
   { loads, source, ...deps }: BackfillDeps,
   load: string,
   pinned: PinnedVersion,
-  onExport: () => void,
+  onExport: () => Promise<void>,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
   const known = await trying(deps, signal, () => loads.pieces(load));
   if (known.length > 0) return known;
-  onExport();
+  await onExport();
   const made = await trying(deps, signal, () => source.pieces(load, pinned, signal));
   await trying(deps, signal, () => loads.notePieces(load, made));
   return made;

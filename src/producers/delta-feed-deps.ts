@@ -34,7 +34,7 @@ export interface DeltaFeedOptions {
 
 export const DELTA_FEED_DEFAULTS: DeltaFeedOptions = {
   maxBatchChanges: 20_000,
-  maxBatchBytes: 16 * 1024 * 1024,
+  maxBatchBytes: 8 * 1024 * 1024,
   pollMinMs: 5,
   pollMaxMs: 200,
   recheckMs: 5_000,

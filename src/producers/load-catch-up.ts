@@ -1,11 +1,13 @@
 import { reactionTo } from '../error-policy.ts';
 import { persist } from '../flow/persist.ts';
 import { sleep } from '../flow/sleep.ts';
-import type { Loads, LoadTopics, PinnedVersion } from '../ports/load.ts';
+import type { CapturedWay, Load, Loads, LoadTopics, PinnedVersion } from '../ports/load.ts';
+import type { Snapshot } from '../ports/postgres-log.ts';
+import type { Backlog } from './backfill-deps.ts';
 
 export interface LoadCatchUpDeps {
   readonly loads: Pick<Loads, 'consumers'>;
-  readonly topics: Pick<LoadTopics, 'changesEnds' | 'changesBetween' | 'feedVersion'>;
+  readonly topics: Pick<LoadTopics, 'changesLow' | 'changesEnds' | 'changesBetween' | 'feedVersion'>;
   readonly onRetry: (error: unknown) => void;
   readonly random?: (() => number) | undefined;
 }
@@ -24,31 +26,104 @@ export async function caughtUp(
   signal: AbortSignal,
 ): Promise<void> {
   const { loads, topics } = deps;
-  const trying = <T>(work: () => Promise<T>): Promise<T> =>
-    persist(
-      work,
-      {
-        mayPass: (error) => reactionTo(error) === 'retry',
-        onRetry: deps.onRetry,
-        random: deps.random ?? Math.random,
-      },
-      signal,
-    );
-  /** Asks until the answer is yes. */
-  async function asking(question: () => Promise<boolean>): Promise<void> {
-    while (!(await trying(question))) {
-      await sleep(ASK_AGAIN_MS, signal);
-      signal.throwIfAborted();
-    }
-  }
+  const trying = <T>(work: () => Promise<T>): Promise<T> => tryingTo(deps, signal, work);
+  const asking = (question: () => Promise<boolean>): Promise<void> => askingUntil(deps, signal, question);
 
   await asking(async () => ((await topics.feedVersion(tableId)) ?? -1) >= version);
   const ends = await trying(() => topics.changesEnds());
   await asking(async () => {
     const at = await loads.consumers();
-    if (at.size !== ends.length) return false;
-    const behind = new Map([...at].filter(([partition, next]) => next < (ends[partition] ?? 0n)));
-    if ([...behind].some(([partition, next]) => (ends[partition] ?? 0n) - next > CLOSE)) return false;
-    return behind.size === 0 || !(await topics.changesBetween(behind, ends, signal));
+    return at.size === ends.length && (await hasPassed(topics, at, ends, signal));
   });
+}
+
+/**
+ * Waits until Delta has everything that people have changed in the captured table up to now; resolves to that
+ * position. The version that is chosen after that has it too.
+ */
+export async function mergedByNow(
+  deps: Omit<LoadCatchUpDeps, 'loads'> & { readonly captured: CapturedWay },
+  load: string,
+  onBacklog: (backlog: Backlog) => void,
+  signal: AbortSignal,
+): Promise<Snapshot> {
+  const { topics, captured } = deps;
+  const position = await tryingTo(deps, signal, () => captured.logPosition(load));
+  await askingUntil(deps, signal, async () => {
+    const { rows, atLeast } = await captured.unpublished(position);
+    onBacklog({ role: 'postgres-log', behind: rows, atLeast });
+    return rows === 0;
+  });
+  const ends = await tryingTo(deps, signal, () => topics.changesEnds());
+  const low = await tryingTo(deps, signal, () => topics.changesLow());
+  await askingUntil(deps, signal, async () => {
+    const merged = await captured.merged();
+    const at = new Map(
+      ends.map((_, partition) => [partition, merged.get(partition) ?? low[partition] ?? 0n]),
+    );
+    const behind = ends.reduce((sum, end, partition) => {
+      const left = end - (at.get(partition) ?? 0n);
+      return left > 0n ? sum + left : sum;
+    }, 0n);
+    onBacklog({ role: 'delta-merge', behind: Number(behind), atLeast: false });
+    return await hasPassed(topics, at, ends, signal);
+  });
+  return position;
+}
+
+/**
+ * Per partition of the changes topic: what a version of Delta that is chosen after this does not hold is there, or
+ * behind it. What came from a captured target is in Delta once it is merged.
+ */
+export async function liveOffsetsNow(
+  { captured }: { readonly captured: CapturedWay | null },
+  { source }: Pick<Load, 'source'>,
+  topics: Pick<LoadTopics, 'changesLow' | 'changesEnds'>,
+): Promise<readonly bigint[]> {
+  const ends = await topics.changesEnds();
+  if (source !== 'delta' || captured === null) return ends;
+  const low = await topics.changesLow();
+  const merged = await captured.merged();
+  return ends.map((end, partition) => {
+    const next = merged.get(partition) ?? low[partition] ?? 0n;
+    return next < end ? next : end;
+  });
+}
+
+/** Whether no change lies between where a group of consumers is and these ends. */
+async function hasPassed(
+  topics: Pick<LoadTopics, 'changesBetween'>,
+  at: ReadonlyMap<number, bigint>,
+  ends: readonly bigint[],
+  signal: AbortSignal,
+): Promise<boolean> {
+  const behind = new Map([...at].filter(([partition, next]) => next < (ends[partition] ?? 0n)));
+  if ([...behind].some(([partition, next]) => (ends[partition] ?? 0n) - next > CLOSE)) return false;
+  return behind.size === 0 || !(await topics.changesBetween(behind, ends, signal));
+}
+
+type Retrying = Pick<LoadCatchUpDeps, 'onRetry' | 'random'>;
+
+async function tryingTo<T>(deps: Retrying, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
+  return await persist(
+    work,
+    {
+      mayPass: (error) => reactionTo(error) === 'retry',
+      onRetry: deps.onRetry,
+      random: deps.random ?? Math.random,
+    },
+    signal,
+  );
+}
+
+/** Asks until the answer is yes. */
+async function askingUntil(
+  deps: Retrying,
+  signal: AbortSignal,
+  question: () => Promise<boolean>,
+): Promise<void> {
+  while (!(await tryingTo(deps, signal, question))) {
+    await sleep(ASK_AGAIN_MS, signal);
+    signal.throwIfAborted();
+  }
 }

@@ -24,7 +24,7 @@ export interface PostgresLogFeedOptions {
 
 export const POSTGRES_LOG_DEFAULTS: PostgresLogFeedOptions = {
   maxBatchChanges: 20_000,
-  maxBatchBytes: 16 * 1024 * 1024,
+  maxBatchBytes: 8 * 1024 * 1024,
   pollMinMs: 5,
   pollMaxMs: 250,
   upkeepMs: 10_000,

@@ -8,15 +8,20 @@ import { createLoadHandover } from '../connections/postgres/load-handover.ts';
 import { createLoads } from '../connections/postgres/loads.ts';
 import { openPool } from '../connections/postgres/pool.ts';
 import { UsageError } from '../errors.ts';
+import { isUnderWay } from '../flow/load-state.ts';
+import type { Load, Loads } from '../ports/load.ts';
 import { runBackfill } from '../producers/backfill.ts';
 import type { BackfillMode, BackfillProgress, BackfillResult } from '../producers/backfill-deps.ts';
+import { wireIntoDelta, type IntoDelta } from './backfill-into-delta.ts';
 import { mappingOf, type TableConfig } from './config/table-schema.ts';
 import type { Config } from './config/schema.ts';
 import { databricksOptions, kafkaOptions, postgresOptions } from './connect.ts';
 import { createLoadProcess } from './load-process.ts';
-import { backfillTopic, loadsOptions } from './loads-options.ts';
+import { loadsOptions } from './loads-options.ts';
 import type { Logger } from './logger.ts';
+import { wireCapturedWay } from './wire-captured-way.ts';
 import { wireChangeLog } from './wire-change-log.ts';
+import { wireFromTopic } from './wire-from-topic.ts';
 
 export type { BackfillMode, BackfillProgress, BackfillResult } from '../producers/backfill-deps.ts';
 
@@ -24,6 +29,8 @@ export interface BackfillOptions {
   readonly config: Config;
   readonly table: TableConfig;
   readonly mode: BackfillMode;
+  /** Where the rows come from; default that of the load that is gone on with or given up, else Delta. */
+  readonly from?: Load['source'] | undefined;
   readonly logger: Logger;
   readonly signal: AbortSignal;
   readonly onProgress: (progress: BackfillProgress) => void;
@@ -36,36 +43,40 @@ export interface BackfillOptions {
 /** The hand-over is one statement over the whole table. */
 const STATEMENT_MS = 24 * 60 * 60_000;
 
-/** Loads a table's history in Postgres from its Delta table. */
+/** Loads a table's history in Postgres from its Delta table, or the Delta table from the one in Postgres. */
 export async function backfillTable(options: BackfillOptions): Promise<BackfillResult> {
   const { config, table, logger, onTrouble } = options;
-  if (table.postgres.history !== 'scd2')
-    throw new UsageError({
-      code: 'LOAD_TARGET_PLAIN',
-      message: `Table ${table.name} has no history in Postgres (postgres.history is ${table.postgres.history}): nothing is loaded into it.`,
-      remedy: 'Load a table with postgres.history: scd2.',
-    });
   const mapping = mappingOf(table);
   const kafka = openKafka(kafkaOptions(config, logger));
   const databricks = openDatabricks(databricksOptions(config));
   const connection = { ...postgresOptions(config), applicationName: `deltaferry backfill/${table.name}` };
   const pool = openPool({ ...connection, statementTimeoutMs: STATEMENT_MS, maxConnections: 3 });
-  const topic = backfillTopic(table);
+  const topic = table.backfillTopic;
   const about = loadsOptions(config, table);
+  let intoDelta: IntoDelta | null = null;
   try {
+    const loads = createLoads({ pool, ...about });
+    const source = await sourceOf(options, loads);
+    if (source === 'postgres') intoDelta = wireIntoDelta({ ...options, pool, databricks, connection });
+    else checkTarget(table);
+    const topics = createLoadTopics({
+      kafka,
+      topic,
+      changesTopic: table.topic,
+      partitions: table.partitions,
+      maxMessageBytes: config.topics.maxMessageBytes,
+      feed: { positionsTopic: config.topics.positions, owner: `delta-feed/${table.name}` },
+    });
     return await runBackfill(
       {
         name: table.name,
         mapping,
-        origin: config.databricks.id,
-        loads: createLoads({ pool, ...about }),
-        topics: createLoadTopics({
-          kafka,
-          topic,
-          changesTopic: table.topic,
-          partitions: table.partitions,
-          feed: { positionsTopic: config.topics.positions, owner: `delta-feed/${table.name}` },
-        }),
+        origin: intoDelta === null ? config.databricks.id : config.postgres.id,
+        loads,
+        postgresId: config.postgres.id,
+        topics,
+        fromTopic: source === 'topic' ? wireFromTopic({ config, table, kafka, topics }) : undefined,
+        captured: wireCapturedWay({ config, table, kafka, pool }),
         log: wireChangeLog({ config, table, logger }, 'backfill', topic),
         source: createSnapshotSource({
           client: databricks,
@@ -75,7 +86,12 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
           rowsPerPiece: options.rowsPerPiece,
           onRefused: onTrouble,
         }),
-        loader: createLoadProcess({ config, table: table.name, onRetry: onTrouble }),
+        loader: createLoadProcess({
+          config,
+          table: table.name,
+          rowsPerPiece: options.rowsPerPiece,
+          onRetry: onTrouble,
+        }),
         handover: createLoadHandover({
           pool,
           mapping,
@@ -83,6 +99,7 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
           origin: config.databricks.id,
           consumers: about.consumers,
         }),
+        ...intoDelta,
         leadership: createLeadership(connection),
         newId,
         onProgress: options.onProgress,
@@ -92,8 +109,31 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
       options.signal,
     );
   } finally {
+    await intoDelta?.close();
     await Promise.all([pool.end(), databricks.close()]);
   }
+}
+
+async function sourceOf({ from, mode, table }: BackfillOptions, loads: Loads): Promise<Load['source']> {
+  if (mode === 'new') return from ?? 'delta';
+  const newest = await loads.newest();
+  const unfinished = newest !== null && isUnderWay(newest.phase) ? newest.source : null;
+  if (unfinished === null || mode === 'restart') return from ?? unfinished ?? 'delta';
+  if (from === undefined || from === unfinished) return unfinished;
+  throw new UsageError({
+    code: 'LOAD_OTHER_SOURCE',
+    message: `The load of ${table.name} that is under way (${newest?.id}) comes from ${unfinished}, not from ${from}.`,
+    remedy: `Leave --from out, or begin another load with --restart --from ${from}.`,
+  });
+}
+
+function checkTarget({ name, postgres: { history } }: TableConfig): void {
+  if (history === 'scd2') return;
+  throw new UsageError({
+    code: 'LOAD_TARGET_PLAIN',
+    message: `Table ${name} has no history in Postgres (postgres.history is ${history}): nothing is loaded into it.`,
+    remedy: 'Load a table with postgres.history: scd2, or load it into Delta with --from postgres.',
+  });
 }
 
 /** When it began, for people, and something to tell apart what began in the same second. */

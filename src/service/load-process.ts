@@ -21,6 +21,8 @@ export interface LoadOrder {
   /** The table's name in it. */
   readonly table: string;
   readonly load: Load;
+  /** Most rows of a piece. */
+  readonly rowsPerPiece: number | undefined;
 }
 
 /** What it answers. */
@@ -44,10 +46,12 @@ const END_MS = 10_000;
 export function createLoadProcess({
   config,
   table,
+  rowsPerPiece,
   onRetry,
 }: {
   readonly config: Config;
   readonly table: string;
+  readonly rowsPerPiece?: number | undefined;
   readonly onRetry: (error: unknown) => void;
 }): Loader {
   return {
@@ -80,7 +84,7 @@ export function createLoadProcess({
       const ended = ending(child);
       const stop = (): void => void child.kill('SIGTERM');
       signal.addEventListener('abort', stop, { once: true });
-      const order: LoadOrder = { config, table, load };
+      const order: LoadOrder = { config, table, load, rowsPerPiece };
       child.send(order, () => {});
       const late = { timer: undefined as NodeJS.Timeout | undefined };
       signal.addEventListener('abort', () => (late.timer = setTimeout(() => child.kill('SIGKILL'), END_MS)), {

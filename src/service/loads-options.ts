@@ -1,15 +1,21 @@
 import type { LoadsOptions } from '../connections/postgres/loads.ts';
+import { OperatorError } from '../errors.ts';
 import type { Config } from './config/schema.ts';
 import type { TableConfig } from './config/table-schema.ts';
-
-/** The compacted topic of a table's loads. */
-export function backfillTopic({ name }: TableConfig): string {
-  return `${name}_backfill`;
-}
 
 /** The consumer group that applies a table's changes to its history. The id of the target is part of it: two targets never share one. */
 export function historyGroup({ postgres }: Config, { name }: TableConfig): string {
   return `deltaferry.postgres-history.${postgres.id}.${name}`;
+}
+
+/** What merges a table's changes into Delta: neither two targets nor two deployments on one target share a name. */
+export function mergeSink({ databricks, postgres }: Config, { name }: TableConfig): string {
+  return `delta-merge.${databricks.id}.${postgres.id}.${name}`;
+}
+
+/** The consumer group of that sink. */
+export function mergeGroup(config: Config, table: TableConfig): string {
+  return `deltaferry.${mergeSink(config, table)}`;
 }
 
 /** What a table's loads are about, from the configuration. */
@@ -18,8 +24,18 @@ export function loadsOptions(config: Config, table: TableConfig): Omit<LoadsOpti
     name: table.name,
     target: table.postgres.table,
     columns: table.columns.map(({ name }) => name),
-    topic: backfillTopic(table),
+    topic: table.backfillTopic,
     captured: table.direction === 'both',
     consumers: { group: historyGroup(config, table), topic: table.topic },
   };
+}
+
+/** Where files of loads into Delta are staged. */
+export function stagingVolume({ databricks }: Config, name: string): string {
+  if (databricks.stagingVolume !== undefined) return databricks.stagingVolume;
+  throw new OperatorError({
+    code: 'LOAD_NO_VOLUME',
+    message: `Loading ${name} into Delta takes a volume for its files, and none is configured.`,
+    remedy: 'Set databricks.stagingVolume.',
+  });
 }

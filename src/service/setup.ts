@@ -98,9 +98,11 @@ function requestOf({ tables, topics }: Config): SetupRequest {
       deltaTable: table.delta.table,
       deltaIsRead: table.direction !== 'postgres-to-delta',
       ...(isCaptured(table) ? { captured: capturedOf(table) } : {}),
+      loadTopic: table.backfillTopic,
     })),
     retentionMs: topics.retentionMs,
     deadLetterRetentionMs: topics.deadLetterRetentionMs,
     positionsTopic: topics.positions,
+    maxMessageBytes: topics.maxMessageBytes,
   };
 }

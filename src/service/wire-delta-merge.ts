@@ -9,6 +9,7 @@ import { createDeltaMerge } from '../consumers/delta-merge.ts';
 import { deadLetterTopic, subjectOf } from '../setup/request.ts';
 import { databricksOptions, kafkaOptions, postgresOptions, registryOptions } from './connect.ts';
 import { mappingOf } from './config/table-schema.ts';
+import { mergeGroup, mergeSink } from './loads-options.ts';
 import { tracedMergeSink } from './trace.ts';
 import { wireSinkStates, wireStream } from './wire-stream.ts';
 import type { Part, WireContext } from './wire.ts';
@@ -25,9 +26,8 @@ export function wireDeltaMerge(context: WireContext): Part {
   const mapping = mappingOf(table);
   const { topic } = table;
   const subject = subjectOf(topic);
-  // Target and bookkeeping are part of the names: neither two targets nor two deployments on one target share them.
-  const sinkName = `${SINK}.${config.databricks.id}.${config.postgres.id}.${table.name}`;
-  const group = `deltaferry.${sinkName}`;
+  const sinkName = mergeSink(config, table);
+  const group = mergeGroup(config, table);
   const kafka = openKafka(kafkaOptions(config, logger));
   const registry = createSchemaRegistry(registryOptions(config));
   const deadLetters = createDeadLetters({ kafka, topic: deadLetterTopic(topic) });

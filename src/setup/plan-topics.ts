@@ -2,8 +2,10 @@ import type { Step } from './plan.ts';
 import type { NewTopic, TopicFacts } from './ports.ts';
 import {
   DEFAULT_DEAD_LETTER_RETENTION_MS,
+  DEFAULT_MAX_MESSAGE_BYTES,
   DEFAULT_PARTITIONS,
   DEFAULT_RETENTION_MS,
+  deadLetterBytes,
   deadLetterTopic,
   POSITIONS_TOPIC,
   type SetupRequest,
@@ -11,7 +13,7 @@ import {
 
 interface WantedTopic extends NewTopic {
   /** Whether another number of partitions would be wrong, and why. */
-  readonly partitionsMatter: 'for keys' | 'for positions' | 'not';
+  readonly partitionsMatter: 'for keys' | 'for loads' | 'for positions' | 'not';
 }
 
 export function planTopics(wanted: SetupRequest, existing: ReadonlyMap<string, TopicFacts>): readonly Step[] {
@@ -26,18 +28,41 @@ export function topicNames(wanted: SetupRequest): readonly string[] {
 function wantedTopics(wanted: SetupRequest): readonly WantedTopic[] {
   const retention = wanted.retentionMs ?? DEFAULT_RETENTION_MS;
   const deadLetterRetention = wanted.deadLetterRetentionMs ?? DEFAULT_DEAD_LETTER_RETENTION_MS;
+  const bytes = wanted.maxMessageBytes ?? DEFAULT_MAX_MESSAGE_BYTES;
   return [
     positionsTopic(wanted.positionsTopic ?? POSITIONS_TOPIC),
-    ...wanted.tables.flatMap(({ topic, partitions = DEFAULT_PARTITIONS }): readonly WantedTopic[] => [
-      { topic, partitions, partitionsMatter: 'for keys', config: deleteAfter(retention) },
-      {
-        topic: deadLetterTopic(topic),
-        partitions: 1,
-        partitionsMatter: 'not',
-        config: deleteAfter(deadLetterRetention),
-      },
-    ]),
+    ...wanted.tables.flatMap(
+      ({ topic, loadTopic, partitions = DEFAULT_PARTITIONS }): readonly WantedTopic[] => [
+        {
+          topic,
+          partitions,
+          partitionsMatter: 'for keys',
+          config: { ...deleteAfter(retention), ...upTo(bytes) },
+        },
+        {
+          topic: deadLetterTopic(topic),
+          partitions: 1,
+          partitionsMatter: 'not',
+          config: { ...deleteAfter(deadLetterRetention), ...upTo(deadLetterBytes(bytes)) },
+        },
+        ...(loadTopic === undefined ? [] : [loadsTopic(loadTopic, partitions, bytes)]),
+      ],
+    ),
   ];
+}
+
+/** A load that begins before setup has made it makes it itself, the same. */
+function loadsTopic(topic: string, partitions: number, bytes: number): WantedTopic {
+  return {
+    topic,
+    partitions,
+    partitionsMatter: 'for loads',
+    config: { 'cleanup.policy': 'compact', ...upTo(bytes) },
+  };
+}
+
+function upTo(bytes: number): Readonly<Record<string, string>> {
+  return { 'max.message.bytes': String(bytes) };
 }
 
 function deleteAfter(retentionMs: number): Readonly<Record<string, string>> {
@@ -75,7 +100,7 @@ function planTopic(wanted: WantedTopic, existing: TopicFacts | undefined): reado
   const mismatches = [...checkPartitions(wanted, existing), ...checkPolicy(wanted, existing)];
   if (mismatches.length > 0) return mismatches.map((detail) => ({ kind: 'mismatch', what, detail }));
   const detail = `${count(existing.partitions)}, ${config['cleanup.policy']}`;
-  const warnings = checkRetention(wanted, existing);
+  const warnings = [...checkRetention(wanted, existing), ...checkRecordSize(wanted, existing)];
   return [
     { kind: 'ok', what, detail },
     ...warnings.map((detail): Step => ({ kind: 'warning', what, detail })),
@@ -93,19 +118,29 @@ function checkPartitions(wanted: WantedTopic, { partitions }: TopicFacts): reado
         `${found}. Set \`partitions: ${partitions}\` for this table in the configuration: adding partitions ` +
           'would move keys, and a key would then be applied out of order',
       ];
+    case 'for loads':
+      return [
+        `${found}, as the changes topic has. Delete it while no load is under way: setup makes it anew, and the next ` +
+          'load publishes everything again',
+      ];
     default:
       return wanted.partitionsMatter satisfies never;
   }
 }
 
-function checkPolicy({ topic, config }: WantedTopic, existing: TopicFacts): readonly string[] {
+function checkPolicy(
+  { topic, config, partitionsMatter }: WantedTopic,
+  existing: TopicFacts,
+): readonly string[] {
   const wanted = config['cleanup.policy'];
   const found = existing.config['cleanup.policy'] ?? 'unknown';
   if (wanted === undefined || found === wanted) return [];
   const why =
     wanted === 'delete'
       ? 'compaction drops the versions between the first and the last of a key'
-      : 'positions that expire make their producer start again';
+      : partitionsMatter === 'for positions'
+        ? 'positions that expire make their producer start again'
+        : 'rows of a load that expire are missing wherever it is loaded';
   const command = `kafka-configs --alter --topic ${topic} --add-config cleanup.policy=${wanted}`;
   return [`cleanup.policy is ${found}, it must be ${wanted}: ${why}. Run ${command}`];
 }
@@ -124,6 +159,20 @@ function checkRetention({ config }: WantedTopic, existing: TopicFacts): readonly
       `keeps at most ${bytes} bytes of each partition (retention.bytes), however new: ${TOO_SHORT}`,
     );
   return warnings;
+}
+
+/** Smaller is allowed, but a row that is too large then stops its table. */
+function checkRecordSize(
+  { topic, config }: Pick<NewTopic, 'topic' | 'config'>,
+  existing: TopicFacts,
+): readonly string[] {
+  const wanted = config['max.message.bytes'];
+  const found = existing.config['max.message.bytes'];
+  if (wanted === undefined || found === undefined || Number(found) >= Number(wanted)) return [];
+  return [
+    `takes records of up to ${found} bytes (max.message.bytes), ${wanted} wanted: a larger change would stop ` +
+      `the table. Run kafka-configs --alter --topic ${topic} --add-config max.message.bytes=${wanted}`,
+  ];
 }
 
 const FOREVER = '-1';

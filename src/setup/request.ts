@@ -9,6 +9,10 @@ export const POSITIONS_TOPIC = 'deltaferry.positions';
 export const DEFAULT_PARTITIONS = 8;
 export const DEFAULT_RETENTION_MS = 7 * DAY_MS;
 export const DEFAULT_DEAD_LETTER_RETENTION_MS = 30 * DAY_MS;
+/** With what a dead letter adds still below 8 MiB, the most that hosted clusters let a topic have. */
+export const DEFAULT_MAX_MESSAGE_BYTES = 8_000_000;
+/** A dead letter is the record and, in headers, what became of it. */
+const DEAD_LETTER_HEADERS = 256 * 1024;
 
 /** What must exist for one table to be kept in step. */
 export interface SetupTable {
@@ -27,6 +31,8 @@ export interface SetupTable {
   readonly deltaIsRead?: boolean;
   /** The table in Postgres whose changes go to Delta; absent: none do. */
   readonly captured?: Omit<CaptureTarget, 'mapping'>;
+  /** The topic of the table's loads, compacted; absent: there are none. */
+  readonly loadTopic?: string;
 }
 
 export interface SetupRequest {
@@ -37,6 +43,13 @@ export interface SetupRequest {
   readonly deadLetterRetentionMs?: number;
   /** Default `deltaferry.positions`. */
   readonly positionsTopic?: string;
+  /** Largest record of changes and of loads, as it lies on the topic; default 8,000,000. */
+  readonly maxMessageBytes?: number;
+}
+
+/** `max.message.bytes` of a topic whose records become dead letters of this size. */
+export function deadLetterBytes(maxMessageBytes: number): number {
+  return maxMessageBytes + DEAD_LETTER_HEADERS;
 }
 
 export function deadLetterTopic(topic: string): string {

@@ -16,6 +16,7 @@ const COMMANDS = [
   ['schema'],
   ['setup'],
   ['run'],
+  ['status'],
   ['dead-letters', 'list'],
   ['dead-letters', 'show'],
 ];
@@ -32,6 +33,7 @@ suite('the command', { concurrency: 2 }, () => {
         'schema [table] ',
         'setup ',
         'run ',
+        'status [table] ',
         'dead-letters list|show ',
       ])
         assert.match(stdout, new RegExp(`^  ${line.replaceAll(/[[\]|]/g, '\\$&')} +\\S.*$`, 'm'));

@@ -5,12 +5,15 @@ import type { BackfillProgress } from '../../src/service/backfill.ts';
 
 const at = (stage: BackfillProgress['stage'], rows: number): BackfillProgress => ({
   load: 'load-1',
+  source: 'delta',
   stage,
   pinned: { tableId: 'table-1', version: 12, ts: 0, rows: 2_000_000 },
   read: rows * 2,
   published: rows,
   rejected: 0,
   applied: rows / 2,
+  heldUp: 0,
+  backlog: null,
   compared: 0,
 });
 

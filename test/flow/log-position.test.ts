@@ -1,7 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { OperatorError } from '../../src/errors.ts';
-import { LOG_START, parseLogPosition, storedLogPosition } from '../../src/flow/log-position.ts';
+import {
+  earlierOf,
+  LOG_START,
+  parseLogPosition,
+  SEES_NOTHING,
+  storedLogPosition,
+} from '../../src/flow/log-position.ts';
 
 describe('log position', () => {
   it('is stored and read back exactly, also where numbers would round', () => {
@@ -47,4 +53,14 @@ describe('log position', () => {
           /backfill/.test(error.remedy ?? ''),
       );
     });
+
+  it('knows of two snapshots which was taken first', () => {
+    const inOrder = [SEES_NOTHING, '7:9:7,8', '7:9:7', '9:9:', '9:100:9,99', '99:100:99', '100:100:'];
+    inOrder.forEach((one, n) => {
+      for (const other of inOrder.slice(n)) {
+        assert.equal(earlierOf(one, other), one);
+        assert.equal(earlierOf(other, one), one);
+      }
+    });
+  });
 });

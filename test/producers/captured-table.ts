@@ -1,6 +1,7 @@
 import pg from 'pg';
 import type { TableMapping } from '../../src/change/table.ts';
 import { createCaptureSql, createLogSql, logTable } from '../../src/connections/postgres/capture-ddl.ts';
+import { migrate } from '../../src/connections/postgres/migrate.ts';
 import { createPostgresLog, type PostgresLogOptions } from '../../src/connections/postgres/log-source.ts';
 import type { PostgresLog } from '../../src/ports/postgres-log.ts';
 import { createDatabase } from '../connections/postgres/database.ts';
@@ -38,7 +39,7 @@ const COLUMNS = 'emp_id bigint PRIMARY KEY, name text, salary numeric(12,2)';
 /** A database of one test file's own. `drop` closes whatever was opened through it. */
 export async function openCaptureDatabase(): Promise<CaptureDatabase> {
   const database = await createDatabase();
-  await database.pool.query('CREATE SCHEMA deltaferry');
+  await migrate(database.pool);
   const sessions: pg.Client[] = [];
   const sources: PostgresLog[] = [];
   let number = 0;

@@ -106,6 +106,37 @@ describe('log partitions', () => {
     await untilPartitions(table, { 1: 3, 2: 0, 3: 0, 4: 0, default: 0 });
   });
 
+  it('what a load under way may have to look up is kept, until it has ended', async () => {
+    const table = await database.table();
+    await insert(table, 1);
+    await table.sql(
+      `INSERT INTO deltaferry.loads (id, name, target, topic, phase, captured) VALUES ($1, $1, $1, 't', 'snapshot', true)`,
+      [table.name],
+    );
+    const run = start(table);
+    const looks = async (): Promise<void> => {
+      const seen = run.facts.length;
+      await until(() => run.facts.length > seen + 4, 'partitions were looked after');
+    };
+    await jumpTo(table, PARTITION_IDS);
+    await insert(table, 2);
+    await until(() => keys().length === 2, 'published');
+    await looks();
+    assert.equal((await partitions(table))['0'], 1, 'it has not chosen its position yet');
+    await table.sql('UPDATE deltaferry.loads SET log_position = pg_current_snapshot() WHERE id = $1', [
+      table.name,
+    ]);
+    await untilPartitions(table, { 1: 1, 2: 0, 3: 0, 4: 0, default: 0 });
+    await insert(table, 3);
+    await jumpTo(table, PARTITION_IDS * 2n);
+    await insert(table, 4);
+    await until(() => keys().length === 4, 'published');
+    await looks();
+    assert.equal((await partitions(table))['1'], 2, 'what came after its position');
+    await table.sql(`UPDATE deltaferry.loads SET phase = 'live' WHERE id = $1`, [table.name]);
+    await untilPartitions(table, { 2: 1, 3: 0, 4: 0, 5: 0, default: 0 });
+  });
+
   it('a range that an older transaction still writes to stays, its writers are not held up, nothing is lost', async () => {
     const table = await database.table();
     const older = await table.session();

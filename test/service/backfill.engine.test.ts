@@ -341,42 +341,6 @@ describe('what a load refuses', () => {
   );
 });
 
-describe('a load into a captured table', () => {
-  const later = undoing();
-  let site: Site;
-
-  before(async () => {
-    site = later(await openSite({ prefix: 'backfill_both', direction: 'both' }), (made) => made.drop());
-    await fill(site, 1000);
-  });
-
-  it('is refused where the table holds rows, and changes nothing', { timeout: 60_000 }, async () => {
-    await site.pool.query(`INSERT INTO public.employees VALUES (7, 'mine', 1, true, '2020-01-01Z', NULL)`);
-    const run = later(startBackfill([site.name, '--config', site.configFile]), (made) => made.kill());
-    assert.equal(await run.ended(), 1);
-    assert.match(textOf(run), /public\.employees holds rows/);
-    assert.match(textOf(run), /LOAD_TARGET_NOT_EMPTY/);
-    assert.equal(await heldOffsets(site), 0);
-    assert.equal(await newestLoad(site), undefined);
-    assert.equal(await loadTables(site), 0);
-  });
-
-  it('fills an empty one, and none of it is captured', { timeout: 120_000 }, async () => {
-    await site.pool.query(`BEGIN; SET LOCAL deltaferry.origin = 'load'; TRUNCATE public.employees; COMMIT`);
-    const logged = async (): Promise<string> => {
-      const found = await site.pool.query<{ n: string }>(
-        `SELECT count(*) AS n FROM deltaferry."${site.name}_changes"`,
-      );
-      return found.rows[0]!.n;
-    };
-    const before = await logged();
-    const run = later(startBackfill([site.name, '--config', site.configFile]), (made) => made.kill());
-    assert.equal(await run.ended(), 0, textOf(run));
-    assert.equal((await history(site)).size, 1000);
-    assert.equal(await logged(), before);
-  });
-});
-
 describe('a load into a table that holds rows', () => {
   const later = undoing();
   const rows = 45_000;

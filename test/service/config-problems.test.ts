@@ -76,6 +76,8 @@ tables:
   - { name: a, key: id, ${COLUMNS} }
   - { name: c, topic: b, key: id, ${COLUMNS} }
   - { name: d, topic: b.dead-letters, key: id, ${COLUMNS} }
+  - { name: e, backfillTopic: b, key: id, ${COLUMNS} }
+  - { name: f, backfillTopic: a_backfill, key: id, ${COLUMNS} }
 `,
     problems: [
       'tables[1].name (deltaferry.yaml:9): tables[0] has "a" too',
@@ -83,6 +85,9 @@ tables:
       'tables[1].postgres.table (deltaferry.yaml:9): tables[0] has "public.a" too',
       'tables[1].delta.table (deltaferry.yaml:9): tables[0] has "default.a" too',
       'tables[3].topic (deltaferry.yaml:11): "b.dead-letters" is the dead-letter topic of tables[0]',
+      'tables[1].backfillTopic (deltaferry.yaml:9): tables[0] has "a_backfill" too',
+      'tables[4].backfillTopic (deltaferry.yaml:12): "b" is a topic of tables[0]',
+      'tables[5].backfillTopic (deltaferry.yaml:13): tables[0] has "a_backfill" too',
       'topics.positions (deltaferry.yaml:6): "b.dead-letters" is a topic of tables[0]',
     ],
   },

@@ -35,6 +35,7 @@ export const request: SetupRequest = {
     {
       mapping: employees,
       topic: 'employees_changes',
+      loadTopic: 'employees_backfill',
       historyTable: 'public.employees',
       deltaTable: 'default.employees',
     },
@@ -121,6 +122,7 @@ export const everything: Existing = {
       'employees_changes.dead-letters',
       { partitions: 1, config: { 'cleanup.policy': 'delete', 'retention.ms': '2592000000' } },
     ],
+    ['employees_backfill', { partitions: 8, config: { 'cleanup.policy': 'compact' } }],
   ]),
   subjects: new Map([
     [

@@ -55,6 +55,48 @@ describe('existing topics', () => {
       expected: [/^ok /, /^warning .*: keeps at most 1000 bytes of each partition \(retention.bytes\)/],
     },
     {
+      name: 'rows of a load must not expire',
+      topic: 'employees_backfill',
+      found: { partitions: 8, config: { 'cleanup.policy': 'delete' } },
+      expected: [/^mismatch .*: cleanup.policy is delete, it must be compact: rows of a load that expire/],
+    },
+    {
+      name: 'a load has its keys in the partitions that changes have them in',
+      topic: 'employees_backfill',
+      found: { partitions: 4, config: { 'cleanup.policy': 'compact' } },
+      expected: [/^mismatch .*: has 4 partitions, 8 partitions wanted/],
+    },
+    {
+      name: 'a smaller limit of a record is said, with the command',
+      topic: 'employees_changes',
+      found: {
+        partitions: 8,
+        config: { 'cleanup.policy': 'delete', 'retention.ms': '-1', 'max.message.bytes': '1048588' },
+      },
+      expected: [
+        /^ok /,
+        /^warning .*: takes records of up to 1048588 bytes .*8000000 wanted.*Run kafka-configs --alter --topic employees_changes --add-config max.message.bytes=8000000/,
+      ],
+    },
+    {
+      name: 'dead letters need room for what became of the record',
+      topic: 'employees_changes.dead-letters',
+      found: {
+        partitions: 1,
+        config: { 'cleanup.policy': 'delete', 'retention.ms': '-1', 'max.message.bytes': '8000000' },
+      },
+      expected: [/^ok /, /^warning .*8262144 wanted/],
+    },
+    {
+      name: 'a larger limit is fine',
+      topic: 'employees_changes',
+      found: {
+        partitions: 8,
+        config: { 'cleanup.policy': 'delete', 'retention.ms': '-1', 'max.message.bytes': '20971520' },
+      },
+      expected: ['ok topic employees_changes: 8 partitions, delete'],
+    },
+    {
       name: 'dead letters may have any number of partitions',
       topic: 'employees_changes.dead-letters',
       found: { partitions: 8, config: { 'cleanup.policy': 'delete', 'retention.ms': '-1' } },

@@ -12,6 +12,7 @@ describe('setup plan', () => {
       'create topic deltaferry.positions: 1 partition, compacted',
       'create topic employees_changes: 8 partitions, deleted after 7 days',
       'create topic employees_changes.dead-letters: 1 partition, deleted after 30 days',
+      'create topic employees_backfill: 8 partitions, compacted',
       'create compatibility of employees_changes-value: set FULL_TRANSITIVE, it is not set',
       'create schema employees_changes-value: register version 1',
       'create history table public.employees: primary key (emp_id, on_date), one current version per key',

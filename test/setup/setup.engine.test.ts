@@ -51,12 +51,13 @@ describe('setup on the engines', () => {
         `topic ${site.name}.positions`,
         `topic ${site.name}_changes`,
         `topic ${site.name}_changes.dead-letters`,
+        `topic ${site.name}_backfill`,
         `compatibility of ${site.name}_changes-value`,
         `schema ${site.name}_changes-value`,
         'history table public.employees',
       ],
     );
-    assert.equal(setupLines(result).at(-1), '7 to do. Nothing was changed: this was a dry run.');
+    assert.equal(setupLines(result).at(-1), '8 to do. Nothing was changed: this was a dry run.');
     const again = await setup(site.request, site.ports, { dryRun: true });
     assert.deepEqual(again.plan, result.plan);
   });
@@ -65,11 +66,12 @@ describe('setup on the engines', () => {
     const done: string[] = [];
     const result = await setup(site.request, site.ports, { onApplied: ({ what }) => void done.push(what) });
     assert.equal(result.outcome, 'done');
-    assert.equal(done.length, 7);
+    assert.equal(done.length, 8);
 
     const topics = await site.ports.topics.describe([
       `${site.name}_changes`,
       `${site.name}_changes.dead-letters`,
+      `${site.name}_backfill`,
       `${site.name}.positions`,
     ]);
     const facts = [...topics].map(([topic, { partitions, config }]) => [
@@ -78,11 +80,13 @@ describe('setup on the engines', () => {
       config['cleanup.policy'],
       config['retention.ms'],
       config['segment.bytes'],
+      config['max.message.bytes'],
     ]);
     assert.deepEqual(facts.toSorted(), [
-      ['.positions', 1, 'compact', '604800000', '1048576'],
-      ['_changes', 2, 'delete', '604800000', '1073741824'],
-      ['_changes.dead-letters', 1, 'delete', '2592000000', '1073741824'],
+      ['.positions', 1, 'compact', '604800000', '1048576', '1048588'],
+      ['_backfill', 2, 'compact', '604800000', '1073741824', '8000000'],
+      ['_changes', 2, 'delete', '604800000', '1073741824', '8000000'],
+      ['_changes.dead-letters', 1, 'delete', '2592000000', '1073741824', '8262144'],
     ]);
     assert.equal(await site.registry.compatibility(`${site.name}_changes-value`), 'FULL_TRANSITIVE');
     assert.equal((await site.registry.latest(`${site.name}_changes-value`))?.version, 1);
@@ -127,7 +131,8 @@ describe('setup on the engines', () => {
     assert.equal(result.outcome, 'mismatch');
     const found = mismatches(result);
     const expected = [
-      /^topic .*: has 2 partitions, 5 partitions wanted/,
+      /^topic .*_changes: has 2 partitions, 5 partitions wanted/,
+      /^topic .*_backfill: has 2 partitions, 5 partitions wanted/,
       /^schema .*: version 2 .* the registry refuses it: .*field Row.emp_id was long and would be string; .*decimal\(12,2\)/,
       /^history table .*: column emp_id is bigint, text wanted$/,
       /^history table .*: column salary is numeric\(12,2\), numeric\(12,4\) wanted$/,

@@ -55,6 +55,7 @@ export async function openSite(): Promise<Site> {
         {
           mapping: employees,
           topic: `${name}_changes`,
+          loadTopic: `${name}_backfill`,
           partitions: 2,
           historyTable: 'public.employees',
           deltaTable: `${name}.employees`,

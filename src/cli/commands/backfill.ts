@@ -8,22 +8,24 @@ import { createProgress } from '../progress.ts';
 import { tablesNamed } from '../tables.ts';
 
 interface Options extends SharedOptions {
-  readonly from: string;
+  readonly from?: string;
   readonly resume?: boolean;
   readonly restart?: boolean;
   readonly giveUp?: boolean;
   readonly piece?: string;
 }
 
-const SOURCES = ['delta'] as const;
+const SOURCES = ['delta', 'postgres', 'topic'] as const;
 
-/** `deltaferry backfill <table> [--resume | --restart | --give-up]` */
+/** `deltaferry backfill <table> [--from delta|postgres|topic] [--resume | --restart | --give-up]` */
 export const backfillCommand: AddCommand = (program, context) => {
   connecting(
     shared(program.command('backfill'), [
       'deltaferry backfill employees',
       'deltaferry backfill employees --resume      after it was stopped or killed',
       'deltaferry backfill employees --restart     from the newest version, whatever was begun before',
+      'deltaferry backfill employees --from postgres   the other way: the Delta table from the one in Postgres',
+      'deltaferry backfill employees --from topic      another Postgres, from what the last load has left in Kafka',
     ]),
   )
     .summary('load a whole table')
@@ -31,7 +33,10 @@ export const backfillCommand: AddCommand = (program, context) => {
       'Loads a history table in Postgres from its Delta table, at one version of it, without a gap to the live changes. A table that holds rows is brought to what Delta holds. Can be stopped, or killed, and resumed.',
     )
     .argument('<table>', 'name of a table in the configuration')
-    .option('--from <source>', 'where the rows come from: delta', 'delta')
+    .option(
+      '--from <source>',
+      'where the rows come from: delta, postgres or topic (default: delta, or that of the load that is gone on with)',
+    )
     .option('--resume', 'go on with the load that is under way')
     .option('--restart', 'give up the load that is under way, if there is one, and begin anew')
     .option('--give-up', 'give up the load that is under way: the table stays empty, live changes go on')
@@ -41,7 +46,7 @@ export const backfillCommand: AddCommand = (program, context) => {
 
 async function backfill(name: string, options: Options, context: Context): Promise<void> {
   const mode = modeOf(options);
-  await oneOf('--from', options.from, SOURCES);
+  const from = options.from === undefined ? undefined : await oneOf('--from', options.from, SOURCES);
   const rowsPerPiece = pieceOf(options.piece);
   const [{ loadConfig }, { scrubber }] = await Promise.all([
     import('../../service/config/load.ts'),
@@ -68,6 +73,7 @@ async function backfill(name: string, options: Options, context: Context): Promi
       config,
       table: table!,
       mode,
+      from,
       rowsPerPiece,
       // What goes wrong is told in the report's own lines.
       logger: createLogger({
@@ -105,7 +111,7 @@ async function backfill(name: string, options: Options, context: Context): Promi
       );
     }
     report.line(
-      `${name}: ${rows(result.rows)} of version ${version} loaded in ${duration(seconds)} (${count(result.rows / seconds)}/s)${aside}`,
+      `${name}: ${rows(result.rows)}${(last as BackfillProgress | null)?.source === 'postgres' ? '' : ` of version ${version}`} loaded in ${duration(seconds)} (${count(result.rows / seconds)}/s)${aside}`,
     );
   } catch (error) {
     if (signal.aborted && last !== null)

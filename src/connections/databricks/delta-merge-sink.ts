@@ -1,13 +1,15 @@
 import { setTimeout as delay } from 'node:timers/promises';
 import type { TableMapping } from '../../change/table.ts';
-import { FencedError, OperatorError, TransientError } from '../../errors.ts';
-import type { LedgerState, MergeLedger, MergeTurn, OffsetMove } from '../../ports/merge-ledger.ts';
+import { FencedError, TransientError } from '../../errors.ts';
+import type { MergeLedger, MergeTurn, OffsetMove } from '../../ports/merge-ledger.ts';
+import { HeldByLoadError } from '../../ports/history-sink.ts';
 import type { Merged, MergePart, MergeSink } from '../../ports/merge-sink.ts';
 import { quoteDatabricksQualified } from '../identifiers.ts';
 import type { Databricks } from './client.ts';
 import { createEpochFence, epochsTableOf } from './merge-epoch.ts';
 import { createMergeHistory } from './merge-history.ts';
 import { markText, plainName } from './merge-mark.ts';
+import { createMergeSettlement } from './merge-settlement.ts';
 import { createMergeSource, type MergeSource } from './merge-source.ts';
 import { createMergeStatement, type Counts } from './merge-statement.ts';
 import { createStaging } from './staging.ts';
@@ -69,42 +71,17 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
     target: { mapping, table, epochs: epochsTableOf(table) },
     timeoutMs: options.mergeTimeoutMs ?? DEFAULTS.mergeTimeoutMs,
   });
+  const settlement = createMergeSettlement({ fence, history, staging });
   const conflictRetries = options.conflictRetries ?? DEFAULTS.conflictRetries;
   const random = options.random ?? Math.random;
-  /** Whether the ledger was compared with the table since this process began, or since an epoch surprised it. */
-  let compared = false;
   let markSeen = false;
+  /** The last merge met a load: rows are not staged again and again while it lasts. */
+  let held = false;
 
-  /** What others left, taken care of. Afterwards nothing is pending and the ledger knows every merge that landed. */
-  async function settled(turn: MergeTurn): Promise<LedgerState> {
-    const before = await turn.state();
-    if (compared && before.pending === null) return before;
-    const epoch = before.pending === null ? await agreedEpoch(before) : await closed(before.epoch);
-    await turn.raise(await history.unknownTo(before));
-    // The ledger's epoch says that all merges of older ones count already: not before they do, since
-    // whoever goes on after a crash in between looks no further back.
-    if (epoch > before.epoch) await turn.advance(epoch);
-    if (before.pending !== null) await turn.forget(before.pending.mark);
-    const now = await turn.state();
-    // What is left over costs room and nothing else; the next process tries again.
-    await staging?.sweep(now.offsets).catch(() => {});
-    compared = true;
-    return now;
-  }
-
-  /** The two differ once the control schema was restored or reset, or the table of epochs made anew. */
-  async function agreedEpoch({ epoch }: LedgerState): Promise<bigint> {
-    const inDelta = await fence.read();
-    if (inDelta === epoch) return epoch;
-    if (inDelta !== null || epoch > 0n) return closed(inDelta !== null && inDelta > epoch ? inDelta : epoch);
-    await fence.set(epoch);
-    return epoch;
-  }
-
-  /** Ends this epoch and older ones; answers the one that follows. */
-  async function closed(epoch: bigint): Promise<bigint> {
-    await fence.close(epoch + 1n);
-    return epoch + 1n;
+  async function refuseHeld(): Promise<void> {
+    const load = await ledger.heldBy();
+    if (load !== null) throw new HeldByLoadError(load, table);
+    held = false;
   }
 
   async function inTurn<T>(signal: AbortSignal, work: (turn: MergeTurn) => Promise<T>): Promise<T> {
@@ -122,7 +99,7 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
     rows: MergeSource,
     signal: AbortSignal,
   ): Promise<Merged> {
-    const { epoch } = await settled(turn);
+    const { epoch } = await settlement.settled(turn);
     signal.throwIfAborted();
     const next = new Map(moves.map((move) => [move.partition, move.next]));
     const mark = markText(sink, { epoch, offsets: next });
@@ -131,7 +108,10 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
     const { counts, conflicts } = await runDespiteConflicts(turn, { epoch, mark, rows, signal: stop });
     await refuseFenced(counts, rows, epoch);
     await turn.finish(mark, next);
-    if (!markSeen && counts.affected > 0) await checkMark(mark);
+    if (!markSeen && counts.affected > 0) {
+      await history.mustShow(mark);
+      markSeen = true;
+    }
     return {
       inserted: counts.inserted,
       updated: counts.updated,
@@ -165,29 +145,19 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
   /** Nothing changed although something should, or might: was it the epoch? It never goes back, so asking now will do. */
   async function refuseFenced(counts: Counts, rows: MergeSource, epoch: bigint): Promise<void> {
     if (counts.affected > 0 || (rows.upserts === 0 && (await fence.read()) === epoch)) return;
-    compared = false;
+    settlement.doubt();
     throw new FencedError({
       code: 'EPOCH_MOVED',
       message: `Epoch ${epoch} of ${sink} in ${table} is over: another process merges, or the control schema was restored.`,
     });
   }
 
-  async function checkMark(mark: string): Promise<void> {
-    markSeen = await history.shows(mark);
-    if (!markSeen)
-      throw new OperatorError({
-        code: 'MERGE_LEFT_NO_MARK',
-        message: `A MERGE into ${table} did not leave its condition in the table's history: after a lost answer nobody could tell whether it happened.`,
-        remedy: `Look at operationParameters in DESCRIBE HISTORY ${quoteDatabricksQualified(table)}: it must show the condition of each MERGE; use a warehouse that writes it.`,
-      });
-  }
-
   return {
     async claim(partitions, startAt) {
       const starts = new Map(partitions.map((partition) => [partition, startAt(partition)]));
       let state = await ledger.claim(starts);
-      if (!compared || state.pending !== null)
-        state = await inTurn(claimDeadline(options, table), (turn) => settled(turn));
+      if (!settlement.isSettled(state))
+        state = await inTurn(claimDeadline(options, table), (turn) => settlement.settled(turn));
       return new Map(partitions.map((partition) => [partition, state.offsets.get(partition) ?? 0n]));
     },
 
@@ -199,10 +169,14 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
         if (moves.length > 0) await ledger.move(moves);
         return { inserted: 0, updated: 0, deleted: 0, conflicts: 0, sent: 'nothing' };
       }
+      if (held) await refuseHeld();
       // Beside a merge of another replica, not within the turn.
       const rows = await source.prepare(parts);
       try {
         return await inTurn(signal, (turn) => mergeInTurn(turn, moves, rows, signal));
+      } catch (error) {
+        held = error instanceof HeldByLoadError;
+        throw error;
       } finally {
         source.discard(rows);
       }

@@ -19,6 +19,8 @@ export interface DeltaSourceOptions {
 
 /** From here on a parallel sort is worth its start. */
 const FEW_ROWS = 50_000;
+/** Characters of lines that are read at a time: the values of a page of wide rows need not all be in memory. */
+const PART_CHARACTERS = 4 * 1024 * 1024;
 
 /** The change data feed of one table behind a SQL warehouse. */
 export function createDeltaSource({ client, table, mapping }: DeltaSourceOptions): DeltaSource {
@@ -42,7 +44,7 @@ export function createDeltaSource({ client, table, mapping }: DeltaSourceOptions
     });
     for await (const page of lines) {
       count += page.length;
-      yield readLines(page);
+      for (const part of partsOf(page)) yield readLines(part);
     }
     fewRows = count <= FEW_ROWS;
   }
@@ -75,6 +77,19 @@ export function createDeltaSource({ client, table, mapping }: DeltaSourceOptions
 
     async close() {},
   };
+}
+
+function* partsOf(lines: readonly string[]): Generator<readonly string[]> {
+  let begin = 0;
+  let characters = 0;
+  for (let at = 0; at < lines.length; at++) {
+    characters += lines[at]!.length;
+    if (characters < PART_CHARACTERS) continue;
+    yield lines.slice(begin, at + 1);
+    begin = at + 1;
+    characters = 0;
+  }
+  if (begin < lines.length) yield begin === 0 ? lines : lines.slice(begin);
 }
 
 function tableOf(row: DatabricksRow | undefined): DeltaTable {

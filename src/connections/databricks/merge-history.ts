@@ -1,3 +1,4 @@
+import { OperatorError } from '../../errors.ts';
 import type { LedgerState } from '../../ports/merge-ledger.ts';
 import { quoteDatabricksQualified } from '../identifiers.ts';
 import type { Databricks, DatabricksRow } from './client.ts';
@@ -10,8 +11,8 @@ export interface MergeHistory {
    * of each partition the furthest.
    */
   unknownTo(ledger: LedgerState): Promise<ReadonlyMap<number, bigint>>;
-  /** Whether one of the newest commits bears the mark. */
-  shows(mark: string): Promise<boolean>;
+  /** Throws an OperatorError unless one of the newest commits bears the mark. */
+  mustShow(mark: string): Promise<void>;
 }
 
 const FIRST_LIMIT = 30;
@@ -36,8 +37,14 @@ export function createMergeHistory(client: Databricks, table: string, sink: stri
       }
     },
 
-    async shows(mark) {
-      return (await newest(FIRST_LIMIT * GROWTH)).some((commit) => commitMark(commit) === mark);
+    async mustShow(mark) {
+      const commits = await newest(FIRST_LIMIT * GROWTH);
+      if (commits.some((commit) => commitMark(commit) === mark)) return;
+      throw new OperatorError({
+        code: 'MERGE_LEFT_NO_MARK',
+        message: `A MERGE into ${table} did not leave its condition in the table's history: after a lost answer nobody could tell whether it happened.`,
+        remedy: `Look at operationParameters in DESCRIBE HISTORY ${quoteDatabricksQualified(table)}: it must show the condition of each MERGE; use a warehouse that writes it.`,
+      });
     },
   };
 }

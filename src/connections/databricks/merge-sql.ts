@@ -52,7 +52,7 @@ function sourceSql({ mapping, epochs }: MergeSqlOptions, file: string | null): s
 }
 
 /** A uuid is text in Delta; whoever wrote it there may have used capitals, and it is the same key. */
-function keyTerms(mapping: TableMapping): readonly string[] {
+export function keyTerms(mapping: TableMapping): readonly string[] {
   return keyIndexes(mapping).map((index, at) => {
     const name = `t.${quoteDatabricksIdent(mapping.key[at] ?? '')}`;
     const isUuid = mapping.columns[index]?.type.name === 'uuid';
@@ -61,7 +61,7 @@ function keyTerms(mapping: TableMapping): readonly string[] {
 }
 
 /** The value of an exchange text. The session's zone must be UTC. */
-function fromExchange(type: ColumnType, text: string): string {
+export function fromExchange(type: ColumnType, text: string): string {
   const micros = `timestamp_micros(cast(${text} AS BIGINT))`;
   switch (type.name) {
     case 'date':

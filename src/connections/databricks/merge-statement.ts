@@ -55,8 +55,13 @@ export function createMergeStatement(options: MergeStatementOptions): MergeState
       return countsOf(row);
     },
 
-    neverLanded: (error) => error instanceof DeltaferryError && BEFORE_THE_COMMIT.has(error.code),
+    neverLanded,
   };
+}
+
+/** Whether a merge that failed with this error certainly changed nothing, and will not either. */
+export function neverLanded(error: unknown): boolean {
+  return error instanceof DeltaferryError && BEFORE_THE_COMMIT.has(error.code);
 }
 
 /**
@@ -92,7 +97,7 @@ function stagedFileGone(file: string, cause: unknown): TransientError {
   });
 }
 
-function countsOf(row: DatabricksRow | undefined): Counts {
+export function countsOf(row: DatabricksRow | undefined): Counts {
   const count = (name: string): number => Number(row?.[name] ?? 0);
   return {
     affected: count('num_affected_rows'),

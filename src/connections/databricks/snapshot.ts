@@ -30,6 +30,8 @@ const ROWS_PER_PIECE = 50_000;
 const BYTES_PER_PIECE = 16 * 1024 * 1024;
 /** Text and objects of a row against its size in the table's files. */
 const GROWTH = 8;
+/** Rows so wide that these are too many grow less: almost all of them is text. */
+const FEWEST_ROWS = 8;
 const EXPORT_MS = 6 * 60 * 60_000;
 /** Another answer to the same question: these have nothing to do with how the rows are fetched. */
 const LASTING = new Set(['DELTA_VERSIONS_GONE', 'DELTA_TABLE_MISSING', 'DELTA_COLUMN_MISSING']);
@@ -92,7 +94,7 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
       sql: `DESCRIBE DETAIL ${quoted}`,
     });
     const bytes = (Number(detail?.['sizeInBytes'] ?? 0) / rows) * GROWTH;
-    return Math.max(100, Math.min(most, Math.floor(BYTES_PER_PIECE / Math.max(1, bytes))));
+    return Math.max(FEWEST_ROWS, Math.min(most, Math.floor(BYTES_PER_PIECE / Math.max(1, bytes))));
   }
 
   async function exported(

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto';
 import type { Kafka, Message, Producer, TopicMessages, Transaction } from 'kafkajs';
 import type { Change } from '../../change/change.ts';
 import { OperatorError, TransientError, type DeltaferryError } from '../../errors.ts';
-import type { ChangeLog, Position, PublishBatch, RejectedChange } from '../../ports/change-log.ts';
+import type { ChangeLog, Position, PublishBatch } from '../../ports/change-log.ts';
 import { atMost, partitionCount, withCluster } from './cluster.ts';
 import { compressionType, type Compression } from './codecs.ts';
 import { translateKafka } from './errors.ts';
@@ -10,6 +10,9 @@ import { GroupedMessages } from './grouped-messages.ts';
 import { partitionOf } from './partitioner.ts';
 import { scanPartition } from './partition-reader.ts';
 import { parsePosition, POSITIONS_PARTITION } from './position-record.ts';
+import { rejectedMessage } from './rejected-message.ts';
+import { RequestSize, requestsOf } from './request-size.ts';
+import { explainTooLarge, messageBytes } from './too-large.ts';
 
 export interface ChangeLogOptions {
   readonly kafka: Kafka;
@@ -32,10 +35,6 @@ export interface ChangeLogOptions {
 
 export const DEFAULT_POSITIONS_TOPIC = 'deltaferry.positions';
 
-const MESSAGES_PER_PARTITION = 5000;
-// Below the default max.message.bytes (1 MiB) of a topic, before compression, keys and headers.
-const BYTES_PER_PARTITION = 700_000;
-const REJECTED_PER_REQUEST = 200;
 // Each transaction waits for the markers of the one before it: measured 8 ms against 18 with 10.
 const INITIAL_RETRY_MS = 3;
 const RETRIES = 11;
@@ -134,19 +133,24 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
         message: `The change log of ${owner} is not open.`,
       });
     let transaction: Transaction | undefined;
+    let sending: readonly TopicMessages[] = [];
     try {
       transaction = await current.transaction();
-      await send(transaction, batch);
+      await send(transaction, batch, (request) => (sending = request));
       await transaction.commit();
     } catch (error) {
       producer = undefined;
       const failure = translateKafka(error, { doing: 'publishing changes', topic, transactionalId });
       await abandon(current, transaction, failure);
-      throw failure;
+      throw await explainTooLarge(failure, { kafka, sent: sending });
     }
   }
 
-  async function send(transaction: Transaction, batch: PublishBatch): Promise<void> {
+  async function send(
+    transaction: Transaction,
+    batch: PublishBatch,
+    onRequest: (request: readonly TopicMessages[]) => void,
+  ): Promise<void> {
     const requests = allRequests(batch);
     // The position rides with the first: almost always three round trips are then a whole transaction.
     let rest: TopicMessages[] = [{ topic: positionsTopic, messages: [positionMessage(batch.position)] }];
@@ -154,6 +158,7 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
     do {
       const topicMessages = next.done === true ? rest : [next.value, ...rest];
       rest = [];
+      onRequest(topicMessages);
       const sent = transaction.sendBatch({ compression, topicMessages });
       sent.catch(() => undefined);
       // The next request is encoded while this one is on its way.
@@ -164,33 +169,26 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
 
   function* allRequests({ changes, rejected }: PublishBatch): Generator<TopicMessages, void, undefined> {
     for (const messages of changeRequests(changes)) yield { topic, messages };
-    for (let at = 0; at < rejected.length; at += REJECTED_PER_REQUEST)
-      yield {
-        topic: options.deadLetterTopic,
-        messages: rejected.slice(at, at + REJECTED_PER_REQUEST).map(rejectedMessage),
-      };
+    const letters = rejected.map((each) => rejectedMessage(each, options.producerName));
+    for (const messages of requestsOf(letters, messageBytes))
+      yield { topic: options.deadLetterTopic, messages };
   }
 
-  /** Requests of at most so many messages and bytes per partition, in the order of the changes. */
+  /** In the order of the changes; each request takes as many as fit. */
   function* changeRequests(changes: readonly Change[]): Generator<GroupedMessages, void, undefined> {
     let messages = new GroupedMessages();
-    const counts = new Uint32Array(options.partitions);
-    const bytes = new Float64Array(options.partitions);
+    const size = new RequestSize(options.partitions);
     for (const change of changes) {
       const key = Buffer.from(change.key);
       const value = options.encode(change);
       const partition = partitionOf(key, options.partitions);
-      const size = key.length + value.length;
-      const count = counts[partition] ?? 0;
-      const before = bytes[partition] ?? 0;
-      if (count >= MESSAGES_PER_PARTITION || (count > 0 && before + size > BYTES_PER_PARTITION)) {
+      const bytes = key.length + value.length;
+      if (!size.add(partition, bytes)) {
         yield messages;
         messages = new GroupedMessages();
-        counts.fill(0);
-        bytes.fill(0);
+        size.clear();
+        size.add(partition, bytes);
       }
-      counts[partition] = (counts[partition] ?? 0) + 1;
-      bytes[partition] = (bytes[partition] ?? 0) + size;
       messages.push({ key, value, partition });
     }
     if (messages.length > 0) yield messages;
@@ -198,22 +196,6 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
 
   function positionMessage(position: Position): Message {
     return { key: owner, value: JSON.stringify(position), partition: POSITIONS_PARTITION };
-  }
-
-  function rejectedMessage(rejected: RejectedChange): Message {
-    return {
-      key: rejected.key,
-      value: rejected.payload,
-      partition: 0,
-      headers: {
-        'error.code': rejected.code,
-        'error.message': rejected.message,
-        producer: options.producerName,
-        table: rejected.table,
-        position: String(rejected.position),
-        'event.ts': String(rejected.ts),
-      },
-    };
   }
 
   async function close(): Promise<void> {

@@ -60,14 +60,19 @@ export function createDeadLetterReader({ kafka, topic }: { kafka: Kafka; topic: 
         for (let partition = 0; partition < read.partitions; partition += 1) {
           let own = 0;
           complete =
-            (await backwards(read, partition, (letter) => {
-              const taken = select(letter);
-              if (taken !== null) {
+            (await backwards(
+              read,
+              partition,
+              (letter) => {
+                const taken = select(letter);
+                return taken === null ? null : { at: letter.writtenAt, offset: letter.offset, taken };
+              },
+              (found) => {
                 own += 1;
-                chosen.push({ at: letter.writtenAt, offset: letter.offset, taken });
-              }
-              return own < limit;
-            })) && complete;
+                chosen.push(found);
+                return own < limit;
+              },
+            )) && complete;
         }
         chosen.sort((a, b) => b.at - a.at || Number(b.offset - a.offset));
         return {
@@ -81,7 +86,7 @@ export function createDeadLetterReader({ kafka, topic }: { kafka: Kafka; topic: 
         if (partition >= read.partitions) return null;
         const { low, high } = await rangeOf(read, partition);
         if (offset < low || offset >= high) return null;
-        const [letter] = await between(read, partition, offset, offset + 1n);
+        const [letter] = await between(read, { partition, begin: offset, end: offset + 1n }, (one) => one);
         return letter ?? null;
       }),
   };
@@ -94,32 +99,42 @@ interface TopicRead {
   readonly deadline: number;
 }
 
-/** Visits a partition's letters from the end back, until `visit` answers false; answers whether it never did. */
-async function backwards(
+/**
+ * Visits what `select` makes of a partition's letters from the end back, until `visit` answers false; answers
+ * whether it never did.
+ */
+async function backwards<T>(
   read: TopicRead,
   partition: number,
-  visit: (letter: StoredLetter) => boolean,
+  select: (letter: StoredLetter) => T | null,
+  visit: (selected: T) => boolean,
 ): Promise<boolean> {
   const { low, high } = await rangeOf(read, partition);
   let step = FIRST_STEP;
   for (let end = high; end > low;) {
     const begin = end - step > low ? end - step : low;
-    const letters = await between(read, partition, begin, end);
-    for (const letter of letters.toReversed()) if (!visit(letter)) return false;
+    const selected = await between(read, { partition, begin, end }, select);
+    for (const each of selected.toReversed()) if (!visit(each)) return false;
     end = begin;
     step = step * 2n < LONGEST_STEP ? step * 2n : LONGEST_STEP;
   }
   return true;
 }
 
-/** The committed letters with offsets `begin`..`end` (excluded), oldest first. */
-async function between(
+interface OffsetRange {
+  readonly partition: number;
+  readonly begin: bigint;
+  /** Excluded. */
+  readonly end: bigint;
+}
+
+/** What `select` makes of the committed letters there, oldest first; the letters themselves can be large. */
+async function between<T>(
   { cluster, topic, deadline }: TopicRead,
-  partition: number,
-  begin: bigint,
-  end: bigint,
-): Promise<StoredLetter[]> {
-  const letters: StoredLetter[] = [];
+  { partition, begin, end }: OffsetRange,
+  select: (letter: StoredLetter) => T | null,
+): Promise<T[]> {
+  const letters: T[] = [];
   let bytes = BYTES_PER_FETCH;
   for (let from = begin; from < end;) {
     if (Date.now() > deadline)
@@ -136,7 +151,8 @@ async function between(
     for (const { offset, key, value, timestamp } of records)
       if (offset < end) {
         const headers = headersOf(messages.get(String(offset)));
-        letters.push({ partition, offset, writtenAt: timestamp, key, value, headers });
+        const selected = select({ partition, offset, writtenAt: timestamp, key, value, headers });
+        if (selected !== null) letters.push(selected);
       }
     // What follows belongs to a transaction that is still open.
     if (next === from && from >= stable) break;

@@ -1,7 +1,10 @@
-import type { Kafka, Message, Producer } from 'kafkajs';
+import type { Kafka, Message, Producer, TopicMessages } from 'kafkajs';
 import type { DeadLetter, DeadLetters } from '../../ports/dead-letters.ts';
 import { atMost } from './cluster.ts';
+import { compressionType } from './codecs.ts';
 import { translateKafka } from './errors.ts';
+import { requestsOf } from './request-size.ts';
+import { explainTooLarge, messageBytes } from './too-large.ts';
 
 export interface DeadLettersOptions {
   readonly kafka: Kafka;
@@ -13,8 +16,9 @@ export interface KafkaDeadLetters extends DeadLetters {
   close(): Promise<void>;
 }
 
-const PER_REQUEST = 100;
 const DISCONNECT_MS = 3000;
+// The strongest: a record that was compressed on the changes topic must not be too large for this one.
+const compression = compressionType('zstd');
 
 /**
  * Writes records that can never be applied to the dead-letter topic, key and value as they were, the
@@ -45,13 +49,15 @@ export function createDeadLetters({ kafka, topic }: DeadLettersOptions): KafkaDe
 
   return {
     async send(letters) {
+      let sending: TopicMessages = { topic, messages: [] };
       try {
-        for (let at = 0; at < letters.length; at += PER_REQUEST)
-          await (
-            await producer()
-          ).send({ topic, acks: -1, messages: letters.slice(at, at + PER_REQUEST).map(message) });
+        for (const messages of requestsOf(letters.map(message), messageBytes)) {
+          sending = { topic, messages };
+          await (await producer()).send({ ...sending, acks: -1, compression });
+        }
       } catch (error) {
-        throw translateKafka(error, { doing: 'writing dead letters', topic });
+        const failure = translateKafka(error, { doing: 'writing dead letters', topic });
+        throw await explainTooLarge(failure, { kafka, sent: [sending] });
       }
     },
 

@@ -45,7 +45,9 @@ export function startFetchLoop(options: FetchLoopOptions): FetchLoop {
   }
 
   function wantedByLeader(): Map<string, PartitionFlow[]> {
-    const wanting = [...options.flows()].filter((flow) => flow.wants !== null);
+    const wanting = [...options.flows()]
+      .filter((flow) => flow.wants !== null)
+      .sort((a, b) => Number(b.starved) - Number(a.starved));
     if (wanting.length === 0) return new Map();
     const byPartition = new Map(wanting.map((flow) => [flow.partition, flow]));
     const leaders = cluster.findLeaderForPartitions(topic, [...byPartition.keys()]);

@@ -26,6 +26,8 @@ interface Flow {
   inHand: number;
   /** Batches that compaction emptied are not seen: a larger fetch reaches past them. */
   stretch: number;
+  /** A broker gives a batch larger than the limits only for the first partition of a fetch that has anything. */
+  starved: boolean;
   /** A part was not handled: none behind it may be. */
   failed: boolean;
   /** Ends when everything delivered so far has been handled. */
@@ -44,6 +46,7 @@ export function createLoadRecords(options: LoadRecordsOptions): LoadRecords {
       next,
       inHand: 0,
       stretch: 1,
+      starved: false,
       failed: false,
       handled: Promise.resolve(),
     }));
@@ -53,11 +56,11 @@ export function createLoadRecords(options: LoadRecordsOptions): LoadRecords {
         while (!stopping.aborted) {
           const open = flows.filter((flow) => !isDone(flow, reading));
           if (open.length === 0 && flows.every(({ inHand }) => inHand === 0)) return;
-          const wanting = open.filter(({ inHand }) => inHand < IN_HAND);
+          const wanting = open
+            .filter(({ inHand }) => inHand < IN_HAND)
+            .sort((a, b) => Number(b.starved) - Number(a.starved));
           if (wanting.length === 0) await oneHandled(flows);
-          else
-            for (const part of await fetchAll(cluster, wanting))
-              deliver(part, flows, reading, (error) => failed.abort(error));
+          else deliver(await fetchAll(cluster, wanting), flows, reading, (error) => failed.abort(error));
         }
       });
       if (stopping.aborted) throw stopping.reason;
@@ -107,31 +110,31 @@ function isDone({ partition, next }: Flow, { end }: LoadReading): boolean {
 }
 
 function deliver(
-  fetched: PartitionFetch,
+  fetched: readonly PartitionFetch[],
   flows: readonly Flow[],
   { handle }: LoadReading,
   onFailure: (error: unknown) => void,
 ): void {
-  const flow = flows.find(({ partition }) => partition === fetched.partition);
-  if (flow === undefined) return;
-  if (fetched.next === fetched.from) {
-    if (fetched.from < fetched.stable) flow.stretch = Math.min(flow.stretch * 2, MOST_STRETCH);
-    return;
+  const nothing = fetched.every(({ from, next }) => from === next);
+  for (const { partition, from, next, stable, records } of fetched) {
+    const flow = flows.find((each) => each.partition === partition);
+    if (flow === undefined) continue;
+    flow.starved = next === from && from < stable;
+    flow.stretch = nothing && flow.starved ? Math.min(flow.stretch * 2, MOST_STRETCH) : 1;
+    if (next === from) continue;
+    flow.next = next;
+    flow.inHand += 1;
+    const part: LoadRecordsPart = { partition, from, next, records };
+    flow.handled = flow.handled
+      .then(() => (flow.failed ? undefined : handle(part)))
+      .catch((error: unknown) => {
+        flow.failed = true;
+        onFailure(error);
+      })
+      .finally(() => {
+        flow.inHand -= 1;
+      });
   }
-  flow.stretch = 1;
-  flow.next = fetched.next;
-  flow.inHand += 1;
-  const { partition, from, next, records } = fetched;
-  const part: LoadRecordsPart = { partition, from, next, records };
-  flow.handled = flow.handled
-    .then(() => (flow.failed ? undefined : handle(part)))
-    .catch((error: unknown) => {
-      flow.failed = true;
-      onFailure(error);
-    })
-    .finally(() => {
-      flow.inHand -= 1;
-    });
 }
 
 function oneHandled(flows: readonly Flow[]): Promise<unknown> {

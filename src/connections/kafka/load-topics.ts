@@ -14,6 +14,8 @@ export interface LoadTopicsOptions {
   readonly topic: string;
   readonly changesTopic: string;
   readonly partitions: number;
+  /** Largest record of the topic where it is created. */
+  readonly maxMessageBytes: number;
   /** Where the Delta feed keeps its position, and under which name. */
   readonly feed: { readonly positionsTopic: string; readonly owner: string };
 }
@@ -21,12 +23,12 @@ export interface LoadTopicsOptions {
 const DISCONNECT_MS = 3000;
 
 export function createLoadTopics(options: LoadTopicsOptions): LoadTopics {
-  const { kafka, topic, changesTopic, partitions, feed } = options;
+  const { kafka, topic, changesTopic, partitions, maxMessageBytes, feed } = options;
   return {
     async prepare() {
       const topics = topicsAdmin(kafka);
       try {
-        const config = { 'cleanup.policy': 'compact' };
+        const config = { 'cleanup.policy': 'compact', 'max.message.bytes': String(maxMessageBytes) };
         if (!(await topics.describe([topic])).has(topic))
           await topics.create([{ topic, partitions, config }]);
         const found = (await topics.describe([topic])).get(topic);
@@ -48,9 +50,10 @@ export function createLoadTopics(options: LoadTopicsOptions): LoadTopics {
         await topics.close();
       }
     },
-    ends: () => offsets(kafka, topic, { fromBeginning: false }),
-    changesLow: () => offsets(kafka, changesTopic, { fromBeginning: true }),
-    changesEnds: () => offsets(kafka, changesTopic, { fromBeginning: false }),
+    lows: () => topicOffsets(kafka, topic, { fromBeginning: true }),
+    ends: () => topicOffsets(kafka, topic, { fromBeginning: false }),
+    changesLow: () => topicOffsets(kafka, changesTopic, { fromBeginning: true }),
+    changesEnds: () => topicOffsets(kafka, changesTopic, { fromBeginning: false }),
     async changesBetween(from, ends, signal) {
       let found = false;
       await createLoadRecords({ kafka, topic: changesTopic }).read(
@@ -76,7 +79,7 @@ export function createLoadTopics(options: LoadTopicsOptions): LoadTopics {
  * Where each partition begins or ends, counting what is not decided yet: a broker answers a commit before the
  * records can be read.
  */
-async function offsets(
+export async function topicOffsets(
   kafka: Kafka,
   topic: string,
   { fromBeginning }: { readonly fromBeginning: boolean },

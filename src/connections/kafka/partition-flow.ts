@@ -20,6 +20,7 @@ export class PartitionFlow {
   #resting: AbortController | null = null;
   /** Grows while fetches bring nothing though there is something to read. */
   #stretch = 1;
+  #starved = false;
   /** Offset after the last batch that was done; null before the first. */
   done: bigint | null = null;
 
@@ -40,6 +41,14 @@ export class PartitionFlow {
   /** How many times the usual bytes the next fetch may take. */
   get stretch(): number {
     return this.#stretch;
+  }
+
+  /**
+   * The last fetch brought none of what there is: a broker gives a batch that is larger than the limits only
+   * for the first partition of a fetch that has anything.
+   */
+  get starved(): boolean {
+    return this.#starved;
   }
 
   /** The handler has lost its place since it was last asked: it has to be asked again. */
@@ -80,6 +89,7 @@ export class PartitionFlow {
     if (this.wants !== fetched.from) return;
     this.#fetchFrom = fetched.next;
     // Batches that compaction emptied are invisible here: a larger fetch reaches past them.
+    this.#starved = fetched.next === fetched.from && fetched.from < fetched.stable;
     const stuck = nothing && fetched.from < fetched.stable;
     this.#stretch = stuck ? Math.min(this.#stretch * 2, 64) : 1;
     const { partition, from, next, end, records } = fetched;

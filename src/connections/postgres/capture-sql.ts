@@ -147,7 +147,8 @@ function image({ columns }: TableMapping, side: string): string {
 }
 
 /** Several key columns: a JSON array of their texts. */
-function keyText({ key }: TableMapping, value: (column: string) => string): string {
+/** How the log names a key. `value`: SQL of a column that is quoted already. */
+export function keyText({ key }: Pick<TableMapping, 'key'>, value: (column: string) => string): string {
   const texts = key.map((name) => `${value(quoteIdent(name))}::text`);
   return texts.length === 1 ? texts.join('') : `json_build_array(${texts.join(', ')})::text`;
 }

@@ -59,6 +59,23 @@ export function createLeadership(options: LeadershipOptions): Leadership {
   return { acquire };
 }
 
+/** Whether somebody holds the lease at this moment. */
+export async function isLeaseHeld(pool: pg.Pool, name: string): Promise<boolean> {
+  const { rows } = await pool
+    .query<{ held: boolean }>(HELD, [`deltaferry ${name}`])
+    .catch((error: unknown) => {
+      throw translatePostgres(error, `looking who holds the lease ${name}`);
+    });
+  return rows[0]?.held === true;
+}
+
+// The halves of a lock's number, as pg_locks has them.
+const HELD = `
+  SELECT EXISTS (SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND objsubid = 1 AND granted
+      AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+      AND (classid::bigint << 32 | objid::bigint) = hashtextextended($1, 0)) AS held`;
+
 /** A connection of its own for session-level locks. */
 export interface LockSession {
   readonly client: pg.Client;

@@ -4,10 +4,12 @@ import type { Load, LoadHandover } from '../../ports/load.ts';
 import { quoteIdent, quoteQualified } from '../identifiers.ts';
 import { DEFAULT_HISTORY_COLUMNS, type HistoryColumnNames } from './history-ddl.ts';
 import { instantText } from './instants.ts';
+import { goOnBehindCopy } from './load-copy.ts';
+import { hasEdits } from './load-edits.ts';
 import { createReconcile } from './load-reconcile.ts';
-import { checkComplete, duplicateKeys } from './load-refusals.ts';
+import { checkComplete, duplicateKeys, notEmpty } from './load-refusals.ts';
 import { dropLoadTable, loadTableNames } from './load-table-ddl.ts';
-import { from, holdsRows, notEmpty, notUnderWay, RELEASE } from './loads.ts';
+import { from, holdsRows, notUnderWay, RELEASE } from './loads.ts';
 import { inTransaction } from './transaction.ts';
 
 export interface LoadHandoverOptions {
@@ -42,13 +44,16 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
       await client.query(SETTINGS, [origin]);
       if (!(await finish(client, load))) return;
       await client.query(`LOCK TABLE ${target} IN SHARE ROW EXCLUSIVE MODE`);
-      if (await holdsRows(client, load.target)) throw notEmpty(load.target);
+      if (await holdsRows(client, load.target)) throw notEmpty(load);
+      // Rows that came and went again: Delta hears of it, and the load does not.
+      if (load.captured && (await hasEdits(client, load))) throw notEmpty(load);
       const ts = load.pinned === null ? null : instantText(load.pinned.ts);
       const inserted = await client.query(
         `INSERT INTO ${target} (${columns}, ${own}) SELECT ${columns}, true, $1::timestamptz FROM ${rows} ORDER BY ${key}`,
         [ts],
       );
       checkComplete(load, inserted.rowCount ?? 0);
+      await goOnBehindCopy(client, load.id);
       await client.query(RELEASE, [load.id]);
       await dropLoadTable(client, load.id);
     });
@@ -90,7 +95,7 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
 }
 
 /** Makes the load `live`; false where it is already. */
-async function finish(client: PoolClient, load: Load): Promise<boolean> {
+export async function finish(client: PoolClient, load: Load): Promise<boolean> {
   const ended = await client.query(FINISH, [load.id]);
   if (ended.rowCount === 1) return true;
   const { rows } = await client.query<{ phase: string }>(PHASE, [load.id]);

@@ -3,7 +3,9 @@ import type { Change, Row } from '../../change/change.ts';
 import { keyOf } from '../../change/key.ts';
 import { postgresParserFor } from '../../change/postgres-text.ts';
 import type { TableMapping } from '../../change/table.ts';
-import type { Load, Reconciled } from '../../ports/load.ts';
+import { DeltaferryError, TransientError } from '../../errors.ts';
+import { sleep } from '../../flow/sleep.ts';
+import type { Load, OnCompared, Reconciled } from '../../ports/load.ts';
 import { copyLines } from './copy-text.ts';
 import { groupByKey } from './history-batch.ts';
 import type { HistoryColumnNames } from './history-ddl.ts';
@@ -11,6 +13,7 @@ import { writeLate } from './history-late.ts';
 import { historySql } from './history-sql.ts';
 import { versionLines } from './history-sink.ts';
 import { instantText } from './instants.ts';
+import { openLoadEdits } from './load-edits.ts';
 import { checkComplete } from './load-refusals.ts';
 import { reconcileSql, type KeyRange } from './load-reconcile-sql.ts';
 import { loadTableNames } from './load-table-ddl.ts';
@@ -24,17 +27,32 @@ export interface ReconcileOptions {
   readonly consumers: { readonly group: string; readonly topic: string };
   /** So many keys of the load in a transaction, which consumers wait for; default 20,000. */
   readonly keysPerRange?: number | undefined;
+  /** For tests: called in the transaction of a range of a captured table, before it is compared. */
+  readonly onLooked?: (() => Promise<void>) | undefined;
 }
 
 const KEYS_PER_RANGE = 20_000;
+/** How long a range of a captured table waits for rows that people are writing, before it is left for later. */
+const PATIENCE_MS = 200;
+const LATER_MS = 300;
+/** So often in a row somebody else may have inserted the same key at the same moment. */
+const MOST_COLLISIONS = 20;
 
 /**
  * Goes through a load's keys in order, a range at a time. Keys that the target has nothing of are inserted
  * by one statement; the others are compared there, and what differs takes the same way as a late change.
+ *
+ * Of a captured table, keys that people have changed since the load's log position are left alone: what they wrote
+ * is published, and Delta follows it. That holds for whatever they are writing at the same moment because the log is
+ * looked at again after a range has been written and before it is committed. Who changed a current version and
+ * committed before this transaction wrote that key is in the log by then: the range is undone, and done again without
+ * the key. Who changes it later waits for this transaction, by the row or by the unique index of current versions,
+ * and so changes what the load left there. What a range writes of other than current versions is not what is captured.
+ * A range that has to wait for somebody is left for later: his transaction may take as long as it likes.
  */
 export function createReconcile(
   options: ReconcileOptions,
-): (load: Load, onDone: (rows: number) => void, signal: AbortSignal) => Promise<Reconciled> {
+): (load: Load, onDone: OnCompared, signal: AbortSignal) => Promise<Reconciled> {
   const { pool, mapping, origin, consumers, keysPerRange = KEYS_PER_RANGE } = options;
   const key = keyOf(mapping);
   const parsers = mapping.columns.map(({ type, name }) => postgresParserFor(type, name));
@@ -61,22 +79,25 @@ export function createReconcile(
 
   return async (load, onDone, signal) => {
     const { rows } = loadTableNames(load.id);
-    const sql = reconcileSql({ mapping, names: options.columns, target: load.target, rows });
-    const writer = { sql: historySql(mapping, load.target, options.columns), mapping, target: load.target };
+    const edits = load.captured ? await openLoadEdits(pool, load) : null;
+    const names = options.columns;
+    const sql = reconcileSql({ mapping, names, target: load.target, rows, edited: edits?.table });
+    const writer = { sql: historySql(mapping, load.target, names), mapping, target: load.target };
     const ts = instantText(load.pinned!.ts);
     const where = (doing: string) => ({ doing, table: load.target });
-    const total = { added: 0, corrected: 0, ended: 0 };
 
-    async function apply(client: PoolClient, range: KeyRange): Promise<void> {
+    async function apply(client: PoolClient, range: KeyRange): Promise<Reconciled> {
       await client.query(SETTINGS, [origin]);
       // No batch of a consumer is in between: what is compared here is what is changed.
       await client.query(LOCK_CONSUMERS, [consumers.group, consumers.topic]);
+      if (edits !== null) {
+        await client.query(`SET LOCAL lock_timeout = ${PATIENCE_MS}`);
+        await edits.note();
+        await options.onLooked?.();
+      }
       const added = await client.query(sql.add(range), [ts, load.target, ...range.values]);
-      const wrong = await client.query<{ cells: (string | null)[] }>(sql.different(range), [
-        ts,
-        ...range.values,
-      ]);
-      const gone = await client.query<{ cells: (string | null)[] }>(sql.absent(range), [ts, ...range.values]);
+      const wrong = await client.query<Different>(sql.different(range), [ts, ...range.values]);
+      const gone = await client.query<Different>(sql.absent(range), [ts, ...range.values]);
       const changes = [
         ...wrong.rows.map(({ cells }) => changeOf(load, 'snapshot', rowOf(cells))),
         ...gone.rows.map(({ cells }) => changeOf(load, 'delete', rowOf(cells))),
@@ -89,9 +110,39 @@ export function createReconcile(
           [linesOf(inserts)].filter((text) => text !== ''),
         );
       }
-      total.added += added.rowCount ?? 0;
-      total.corrected += wrong.rows.length;
-      total.ended += gone.rows.length;
+      const done = { added: added.rowCount ?? 0, corrected: wrong.rows.length, ended: gone.rows.length };
+      if (edits !== null && done.added + changes.length > 0) {
+        await edits.note();
+        const keys = [...wrong.rows, ...gone.rows].map((row) => row.key);
+        const answer = await client.query<{ found: boolean }>(sql.writtenAndEdited(range), [
+          keys,
+          ...range.values,
+        ]);
+        if (answer.rows[0]?.found !== false) throw editedMeanwhile(load);
+      }
+      return done;
+    }
+
+    const total = { added: 0, corrected: 0, ended: 0 };
+    let collisions = 0;
+    /** False: to be done later. */
+    async function tryRange(range: KeyRange): Promise<boolean> {
+      try {
+        const done = await inTransaction(pool, where('comparing the load with its table'), (client) =>
+          apply(client, range),
+        );
+        total.added += done.added;
+        total.corrected += done.corrected;
+        total.ended += done.ended;
+        collisions = 0;
+        return true;
+      } catch (error) {
+        if (edits === null || !(error instanceof DeltaferryError) || !PEOPLE_WRITE.has(error.code))
+          throw error;
+        // An index of theirs that the load runs into would do so for ever.
+        if (error.code === COLLISION && ++collisions > MOST_COLLISIONS) throw error;
+        return false;
+      }
     }
 
     await inTransaction(pool, where('preparing the comparison'), async (client) => {
@@ -102,18 +153,51 @@ export function createReconcile(
       await client.query(`ANALYZE ${rows}`);
     });
     let done = 0;
+    let later: KeyRange[] = [];
     for (let after: readonly string[] | null = null; ;) {
       signal.throwIfAborted();
       const upTo = await nextKey(pool, sql, after, keysPerRange);
-      await inTransaction(pool, where('comparing the load with its table'), (client) =>
-        apply(client, sql.range(after, upTo)),
-      );
-      if (upTo === null) return total;
+      const range = sql.range(after, upTo);
+      if (!(await tryRange(range))) later.push(range);
+      if (upTo === null) break;
       done += keysPerRange;
-      onDone(Math.min(done, load.publishedRows));
+      onDone(Math.min(done, load.publishedRows), later.length);
       after = upTo;
     }
+    while (later.length > 0) {
+      onDone(load.publishedRows, later.length);
+      await sleep(LATER_MS, signal);
+      signal.throwIfAborted();
+      const again = later;
+      later = [];
+      for (const range of again) if (!(await tryRange(range))) later.push(range);
+    }
+    return total;
   };
+}
+
+interface Different {
+  readonly cells: (string | null)[];
+  /** As the log names it. */
+  readonly key: string;
+}
+
+const COLLISION = 'POSTGRES_23505';
+const EDITED = 'LOAD_KEYS_EDITED';
+/** Somebody holds a lock, inserts the same key, or did so a moment ago. */
+const PEOPLE_WRITE: ReadonlySet<string> = new Set([
+  'POSTGRES_55P03',
+  'POSTGRES_40P01',
+  'POSTGRES_40001',
+  COLLISION,
+  EDITED,
+]);
+
+function editedMeanwhile({ target }: Load): TransientError {
+  return new TransientError({
+    code: EDITED,
+    message: `Keys of ${target} were changed while they were compared with the load.`,
+  });
 }
 
 /** The last key of the next range; null where it is the last range. */

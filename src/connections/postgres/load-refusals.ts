@@ -18,3 +18,19 @@ export function duplicateKeys({ name }: Load, keys: readonly string[]): Operator
     remedy: `Leave one row of each key in the Delta table, then \`deltaferry backfill ${name} --restart\`.`,
   });
 }
+
+export function notEmpty({ name, target }: Load): OperatorError {
+  return new OperatorError({
+    code: 'LOAD_TARGET_NOT_EMPTY',
+    message: `Table ${target} was empty when the load began, and has been written to since.`,
+    remedy: `Begin anew: \`deltaferry backfill ${name} --restart\` compares its rows with those of the load.`,
+  });
+}
+
+export function holdsRowsAlready(name: string, target: string): OperatorError {
+  return new OperatorError({
+    code: 'LOAD_TARGET_HOLDS_ROWS',
+    message: `Table ${target} holds rows: only an empty one is loaded from the topic alone.`,
+    remedy: `Compare it with Delta (\`deltaferry backfill ${name} --from delta\`), or empty it first.`,
+  });
+}

@@ -26,4 +26,4 @@ export function createLoadStart(pool: Pool, name: string): (tableId: string) => 
 
 const NEWEST = `
   SELECT delta_table_id AS "tableId", version FROM deltaferry.loads
-  WHERE name = $1 AND phase <> 'failed' ORDER BY started_at DESC LIMIT 1`;
+  WHERE name = $1 AND source = 'delta' AND phase <> 'failed' ORDER BY started_at DESC LIMIT 1`;

@@ -1,11 +1,15 @@
 import type { PoolClient } from 'pg';
 import { quoteIdent, quoteQualified } from '../identifiers.ts';
 
-/** The tables of one load: its rows, and how far each partition of the topic is in them. */
-export function loadTableNames(id: string): { readonly rows: string; readonly progress: string } {
+/**
+ * The tables of one load: its rows, how far each partition of the topic is in them, and the keys of a captured
+ * target that people have changed since.
+ */
+export function loadTableNames(id: string): Readonly<Record<'rows' | 'progress' | 'edited', string>> {
   return {
     rows: `deltaferry.${quoteIdent(`load_${id}`)}`,
     progress: `deltaferry.${quoteIdent(`load_${id}_progress`)}`,
+    edited: `deltaferry.${quoteIdent(`load_${id}_edited`)}`,
   };
 }
 
@@ -36,6 +40,6 @@ export async function createLoadTable(
 }
 
 export async function dropLoadTable(client: PoolClient, id: string): Promise<void> {
-  const { rows, progress } = loadTableNames(id);
-  await client.query(`DROP TABLE IF EXISTS ${rows}, ${progress}`);
+  const { rows, progress, edited } = loadTableNames(id);
+  await client.query(`DROP TABLE IF EXISTS ${rows}, ${progress}, ${edited}`);
 }

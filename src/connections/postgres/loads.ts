@@ -1,10 +1,12 @@
 import type { Pool, PoolClient } from 'pg';
-import { FencedError, OperatorError } from '../../errors.ts';
+import { FencedError } from '../../errors.ts';
 import { isUnderWay, phasesBefore, type LoadEvent, type LoadPhase } from '../../flow/load-state.ts';
 import type { Load, Loads, PinnedVersion } from '../../ports/load.ts';
 import { quoteQualified } from '../identifiers.ts';
 import type { PostgresWhere } from './errors.ts';
 import { instantOf, instantSql, instantText } from './instants.ts';
+import { copied } from './load-copy.ts';
+import { holdsRowsAlready } from './load-refusals.ts';
 import { createLoadTable, dropLoadTable } from './load-table-ddl.ts';
 import { inTransaction } from './transaction.ts';
 
@@ -21,13 +23,19 @@ export interface LoadsOptions {
   readonly consumers: { readonly group: string; readonly topic: string };
   /** Whether people's changes of the target are captured. */
   readonly captured: boolean;
+  /** Of loads into Delta: who waits meanwhile, and whether the table held rows at a version. */
+  readonly intoDelta?: {
+    readonly mergers: { readonly group: string; readonly topic: string };
+    readonly holdsRows: (version: number) => Promise<boolean>;
+  };
 }
 
 const LOCK_TIMEOUT = '60s';
 
 /** The loads of one table in the control schema (sql/0003_loads.sql). */
 export function createLoads(options: LoadsOptions): Loads {
-  const { pool, name, target, topic, consumers } = options;
+  const { pool, name, target, topic, consumers, intoDelta } = options;
+  const waiting = intoDelta?.mergers ?? consumers;
   const where = (doing: string): PostgresWhere => ({ doing, table: 'deltaferry.loads' });
 
   async function update(id: string, sql: string, values: readonly unknown[]): Promise<void> {
@@ -57,27 +65,38 @@ export function createLoads(options: LoadsOptions): Loads {
       });
     },
 
-    async begin({ id, startOffsets, changesLow }) {
+    async begin({ id, startOffsets, changesLow, copy }) {
       return await inTransaction(pool, where('beginning the load'), async (client) => {
         await client.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
-        await client.query(INSERT, [id, name, target, topic, startOffsets.map(String)]);
-        await client.query(HOLD_NEW, [consumers.group, consumers.topic, changesLow.map(String)]);
+        await client.query(INSERT, [
+          id,
+          name,
+          target,
+          topic,
+          startOffsets.map(String),
+          options.captured,
+          sourceOf(intoDelta !== undefined, copy !== undefined),
+        ]);
+        await client.query(HOLD_NEW, [waiting.group, waiting.topic, changesLow.map(String)]);
         // Waits for the batches in hand: what they applied is seen by the statements below.
-        await client.query(HOLD, [consumers.group, consumers.topic, id]);
-        await client.query(SKIP_EXPIRED, [consumers.group, consumers.topic, changesLow.map(String)]);
-        if (await holdsRows(client, target)) {
-          if (options.captured) throw notEmpty(target);
+        await client.query(HOLD, [waiting.group, waiting.topic, id]);
+        await client.query(SKIP_EXPIRED, [waiting.group, waiting.topic, changesLow.map(String)]);
+        if (intoDelta === undefined && (await holdsRows(client, target))) {
+          if (copy !== undefined) throw holdsRowsAlready(name, target);
           await client.query(RELEASE, [id]);
           await client.query(RECONCILE, [id]);
         }
-        await createLoadTable(client, { id, target, columns: options.columns });
+        if (intoDelta === undefined) await createLoadTable(client, { id, target, columns: options.columns });
+        if (copy !== undefined) await copied(client, id, copy);
         const begun = await client.query<LoadRow>(`${SELECT} WHERE id = $1`, [id]);
         return loadOf(begun.rows[0]!);
       });
     },
 
-    pinned: (id, { tableId, version, ts, rows }) =>
-      update(id, PIN, [tableId, version, instantText(ts), rows]),
+    async pinned(id, { tableId, version, ts, rows }, liveOffsets) {
+      if ((await intoDelta?.holdsRows(version)) === true) await update(id, RECONCILE, []);
+      await update(id, PIN, [tableId, version, instantText(ts), rows, liveOffsets.map(String)]);
+    },
 
     async pieces(id) {
       return await inTransaction(pool, where('reading the parts of the load'), async (client) => {
@@ -131,14 +150,6 @@ export async function holdsRows(client: PoolClient, target: string): Promise<boo
   return rows[0]?.found === true;
 }
 
-export function notEmpty(target: string): OperatorError {
-  return new OperatorError({
-    code: 'LOAD_TARGET_NOT_EMPTY',
-    message: `Table ${target} holds rows, and is to be filled.`,
-    remedy: `Load into another table, or empty this one, where its changes are captured after SET deltaferry.origin = 'load' (else its rows are deleted in Delta as well).`,
-  });
-}
-
 export const RELEASE = 'UPDATE deltaferry.offsets SET held_by = NULL WHERE held_by = $1';
 
 export function notUnderWay(id: string): FencedError {
@@ -148,12 +159,21 @@ export function notUnderWay(id: string): FencedError {
   });
 }
 
+function sourceOf(isIntoDelta: boolean, isCopy: boolean): Load['source'] {
+  if (isIntoDelta) return 'postgres';
+  return isCopy ? 'topic' : 'delta';
+}
+
 interface LoadRow {
   readonly id: string;
+  readonly recordsOf: string;
   readonly name: string;
   readonly target: string;
   readonly topic: string;
+  readonly source: Load['source'];
   readonly way: Load['way'];
+  readonly captured: boolean;
+  readonly logPosition: string | null;
   readonly phase: LoadPhase;
   readonly tableId: string | null;
   readonly version: string | null;
@@ -161,6 +181,7 @@ interface LoadRow {
   readonly totalRows: string | null;
   readonly startOffsets: readonly string[] | null;
   readonly endOffsets: readonly string[] | null;
+  readonly liveOffsets: readonly string[] | null;
   readonly publishedRows: string;
   readonly rejectedRows: string;
   readonly appliedRows: string;
@@ -169,9 +190,9 @@ interface LoadRow {
 }
 
 const SELECT = `
-  SELECT id, name, target, topic, way, phase, delta_table_id AS "tableId", version,
+  SELECT id, coalesce(records_of, id) AS "recordsOf", name, target, topic, source, way, captured, log_position::text AS "logPosition", phase, delta_table_id AS "tableId", version,
          ${instantSql('event_time')} AS ts, total_rows AS "totalRows",
-         start_offsets::text[] AS "startOffsets", end_offsets::text[] AS "endOffsets",
+         start_offsets::text[] AS "startOffsets", end_offsets::text[] AS "endOffsets", live_offsets::text[] AS "liveOffsets",
          published_rows AS "publishedRows", rejected_rows AS "rejectedRows", applied_rows AS "appliedRows",
          to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "startedAt", error
   FROM deltaferry.loads`;
@@ -184,14 +205,19 @@ function loadOf(row: LoadRow): Load {
       : { tableId, version: Number(version), ts: instantOf(ts), rows: Number(totalRows) };
   return {
     id: row.id,
+    recordsOf: row.recordsOf,
     name: row.name,
     target: row.target,
     topic: row.topic,
+    source: row.source,
     way: row.way,
+    captured: row.captured,
+    logPosition: row.logPosition,
     phase: row.phase,
     pinned,
     startOffsets: row.startOffsets?.map(BigInt) ?? null,
     endOffsets: row.endOffsets?.map(BigInt) ?? null,
+    liveOffsets: row.liveOffsets?.map(BigInt) ?? null,
     publishedRows: Number(row.publishedRows),
     rejectedRows: Number(row.rejectedRows),
     appliedRows: Number(row.appliedRows),
@@ -206,8 +232,8 @@ const UNDER_WAY = (['snapshot', 'handover', 'live', 'failed'] as const)
   .join(', ');
 
 const INSERT = `
-  INSERT INTO deltaferry.loads (id, name, target, topic, phase, start_offsets)
-  VALUES ($1, $2, $3, $4, 'snapshot', $5::bigint[])`;
+  INSERT INTO deltaferry.loads (id, name, target, topic, phase, start_offsets, captured, source)
+  VALUES ($1, $2, $3, $4, 'snapshot', $5::bigint[], $6, $7)`;
 
 const HOLD_NEW = `
   INSERT INTO deltaferry.offsets (group_id, topic, partition, next_offset)
@@ -228,7 +254,7 @@ const CONSUMERS = `
   SELECT partition, next_offset AS next FROM deltaferry.offsets WHERE group_id = $1 AND topic = $2`;
 
 const PIN = `
-  UPDATE deltaferry.loads SET delta_table_id = $2, version = $3, event_time = $4, total_rows = $5
+  UPDATE deltaferry.loads SET delta_table_id = $2, version = $3, event_time = $4, total_rows = $5, live_offsets = $6::bigint[]
   WHERE id = $1 AND phase = 'snapshot' AND (version IS NULL OR version = $3)`;
 
 const TOUCH = `UPDATE deltaferry.loads SET error = NULL WHERE id = $1 AND phase = 'snapshot'`;

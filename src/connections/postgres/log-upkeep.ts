@@ -1,4 +1,5 @@
 import type { Pool } from 'pg';
+import { earlierOf, SEES_NOTHING } from '../../flow/log-position.ts';
 import type { LogFacts, Snapshot } from '../../ports/postgres-log.ts';
 import { PARTITION_IDS, PARTITIONS_AHEAD, partitionRange } from './capture-ddl.ts';
 import { logPartitions } from './log-partitions.ts';
@@ -48,14 +49,29 @@ export function createLogUpkeep({
   }
 
   return async (acknowledged) => {
+    const dispensable = await withoutLoads(pool, table, acknowledged);
     const { ranges, restIsEmpty } = await partitions.list();
     const nextId = await partitions.nextId();
     await noteHandedOut(ranges, nextId);
     const missing = aheadOf(nextId).filter((n) => !ranges.includes(n));
-    if (missing.length > 0 || !restIsEmpty) await partitions.makeRanges(missing, acknowledged);
-    await dropAcknowledged(acknowledged);
+    if (missing.length > 0 || !restIsEmpty) await partitions.makeRanges(missing, dispensable);
+    await dropAcknowledged(dispensable);
     return partitions.size();
   };
+}
+
+/**
+ * A load of the table looks up which keys were changed since its log position: what of the log is not within that is
+ * kept as long as the load is under way. A load chooses its position after its row has been committed, so one that
+ * is not seen here chooses it after `acknowledged`.
+ */
+async function withoutLoads(pool: Pool, table: string, acknowledged: Snapshot): Promise<Snapshot> {
+  const { rows } = await pool.query<{ position: Snapshot | null }>(
+    `SELECT log_position::text AS position FROM deltaferry.loads
+     WHERE name = $1 AND captured AND source = 'delta' AND phase IN ('snapshot', 'handover')`,
+    [table],
+  );
+  return rows.reduce((kept, { position }) => earlierOf(kept, position ?? SEES_NOTHING), acknowledged);
 }
 
 /** The range of the next id, and those after it. */

@@ -1,5 +1,6 @@
 import type { ClientBase, Pool, QueryConfig, QueryResultRow } from 'pg';
 import { FencedError } from '../../errors.ts';
+import { HeldByLoadError } from '../../ports/history-sink.ts';
 import type { LedgerState, MergeLedger, MergeTurn, OffsetMove } from '../../ports/merge-ledger.ts';
 import { translatePostgres, type PostgresWhere } from './errors.ts';
 import { createMergeTurns, type HeldTurn, type MergeTurnsOptions } from './merge-turns.ts';
@@ -34,6 +35,11 @@ export function createMergeLedger({ pool, direct, sink, group, topic }: MergeLed
     return stateOf((await run<StateRow>(client, { text: STATE, values: [sink, group, topic] })).rows[0]);
   }
 
+  async function heldBy(client: Pool | ClientBase): Promise<string | null> {
+    const found = await run<{ load: string }>(client, { text: HELD_BY, values: [group, topic] });
+    return found.rows[0]?.load ?? null;
+  }
+
   async function run<R extends QueryResultRow>(client: Pool | ClientBase, query: QueryConfig) {
     try {
       return await client.query<R>(query);
@@ -49,7 +55,9 @@ export function createMergeLedger({ pool, direct, sink, group, topic }: MergeLed
       async begin(epoch, mark, moves) {
         const values = [sink, group, topic, epoch, mark, ...columnsOf(moves)];
         const begun = await run(client, { text: BEGIN, values });
-        if (begun.rowCount !== 1) throw notAtExpected(topic, moves);
+        if (begun.rowCount === 1) return;
+        const load = moves.length === 0 ? null : await heldBy(client);
+        throw load === null ? notAtExpected(topic, moves) : new HeldByLoadError(load, `Topic ${topic}`);
       },
       async finish(mark, offsets) {
         await run(client, { text: FINISH, values: [sink, group, topic, mark, ...offsetColumns(offsets)] });
@@ -82,6 +90,7 @@ export function createMergeLedger({ pool, direct, sink, group, topic }: MergeLed
         if (moved.rowCount !== moves.length) throw notAtExpected(topic, moves);
       });
     },
+    heldBy: () => heldBy(pool),
     async turn(signal) {
       return turnOn(await turns.take(signal));
     },
@@ -116,7 +125,11 @@ const BEGIN = `
   WHERE sink = $1 AND epoch = $4 AND pending IS NULL AND cardinality($6::int[]) = (
     SELECT count(*) FROM unnest($6::int[], $7::bigint[], $8::bigint[]) AS given(partition, expected, next)
     JOIN deltaferry.offsets AS o ON o.group_id = $2 AND o.topic = $3 AND o.partition = given.partition
-      AND o.next_offset = given.expected)`;
+      AND o.next_offset = given.expected AND o.held_by IS NULL)`;
+
+const HELD_BY = `
+  SELECT held_by AS load FROM deltaferry.offsets
+  WHERE group_id = $1 AND topic = $2 AND held_by IS NOT NULL LIMIT 1`;
 
 /** Where the mark is not pending any more, somebody has settled it, by these very offsets. */
 const FINISH = `

@@ -72,6 +72,13 @@ export function tablesRules(tables: unknown, context: Context): void {
     if (other >= 0)
       problem(context, [at, 'topic'], `"${topic}" is the dead-letter topic of tables[${other}]`);
   }
+  unique(['backfillTopic'], backfillTopicOf);
+  for (const [at, loads] of list.map(backfillTopicOf).entries()) {
+    const other = topics.findIndex(
+      (topic) => topic !== undefined && (loads === topic || loads === `${topic}.dead-letters`),
+    );
+    if (other >= 0) problem(context, [at, 'backfillTopic'], `"${loads}" is a topic of tables[${other}]`);
+  }
 }
 
 export function registryRules(registry: unknown, context: Context): void {
@@ -112,7 +119,10 @@ export function configRules(config: unknown, context: Context): void {
   const positions = textAt(valueAt(config, 'topics'), 'positions');
   const clash = listAt(config, 'tables').findIndex((table) => {
     const topic = topicOf(table);
-    return topic !== undefined && (positions === topic || positions === `${topic}.dead-letters`);
+    return (
+      topic !== undefined &&
+      [topic, `${topic}.dead-letters`, backfillTopicOf(table)].some((own) => own === positions)
+    );
   });
   if (clash >= 0) problem(context, ['topics', 'positions'], `"${positions}" is a topic of tables[${clash}]`);
 }
@@ -136,6 +146,11 @@ function duplicates(names: readonly (string | undefined)[]): (readonly [number, 
 function topicOf(table: unknown): string | undefined {
   const name = textAt(table, 'name');
   return textAt(table, 'topic') ?? (name === undefined ? undefined : `${name}_changes`);
+}
+
+function backfillTopicOf(table: unknown): string | undefined {
+  const name = textAt(table, 'name');
+  return textAt(table, 'backfillTopic') ?? (name === undefined ? undefined : `${name}_backfill`);
 }
 
 function valueAt(value: unknown, name: string): unknown {

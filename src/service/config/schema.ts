@@ -193,6 +193,10 @@ const topics = z.strictObject({
       .default(30 * DAY_MS),
     'The same for dead letters.',
   ),
+  maxMessageBytes: noted(
+    count(1_000_000, 64 * 1024 * 1024).default(8_000_000),
+    'Largest record (`max.message.bytes`) of a topic that `setup` or `backfill` creates. A change holds its row before and after; a larger one stops its table.',
+  ),
 });
 
 const batching = z.strictObject({

@@ -63,9 +63,17 @@ const fields = z.strictObject({
     'Topic of its changes.',
     { defaultText: '`<name>_changes`' },
   ),
+  backfillTopic: noted(
+    z
+      .string()
+      .regex(/^[A-Za-z0-9._-]{1,249}$/, { error: 'must be a topic name: at most 249 letters, digits, . _ -' })
+      .exactOptional(),
+    'Topic of its loads (`deltaferry backfill`), compacted.',
+    { defaultText: '`<name>_backfill`' },
+  ),
   partitions: noted(
     z.int().min(1).max(10_000).default(8),
-    'Partitions of the topic. It cannot change later without moving keys.',
+    'Partitions of each of both topics. It cannot change later without moving keys.',
   ),
   key: noted(
     z.preprocess((value) => (typeof value === 'string' ? [value] : value), z.array(name(63)).min(1)),
@@ -124,6 +132,7 @@ const fields = z.strictObject({
 export const tableSchema = fields.superRefine(tableRules, { when: () => true }).transform((table) => ({
   ...table,
   topic: table.topic ?? `${table.name}_changes`,
+  backfillTopic: table.backfillTopic ?? `${table.name}_backfill`,
   postgres: { ...table.postgres, table: qualified(table.postgres.table ?? table.name) },
   delta: { table: table.delta.table ?? `default.${table.name}` },
 }));

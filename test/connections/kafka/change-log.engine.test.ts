@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import type { Kafka } from 'kafkajs';
 import type { Change } from '../../../src/change/change.ts';
@@ -7,6 +8,7 @@ import { partitionOf } from '../../../src/connections/kafka/partitioner.ts';
 import { FencedError, OperatorError } from '../../../src/errors.ts';
 import type { ChangeLog, RejectedChange } from '../../../src/ports/change-log.ts';
 import { testStack } from '../../support/stack.ts';
+import { until } from '../../support/until.ts';
 import { API, cuttingProxy, kafkaThrough, type Cut, type CuttingProxy } from './cutting-proxy.ts';
 import { ownTopics, texts, type OwnTopics } from './own-topics.ts';
 
@@ -162,29 +164,65 @@ describe('change log on Kafka', () => {
     await dead.disconnect();
   });
 
-  it('refuses to write a record that the topic does not take, and goes on after it', async () => {
+  it('refuses a record that the topic does not take, names it, and goes on once the limit is raised', async () => {
     const { topic, log } = await fresh({ 'max.message.bytes': '2000' });
     const writer = log({
       compression: 'none',
       encode: ({ position }) => Buffer.alloc(position === 7 ? 5000 : 10, 'x'),
     });
+    const batch = { changes: [change(1), change(7)], rejected: [], position: { v: 7 } };
     await writer.open();
-    await assert.rejects(
-      writer.publish({ changes: [change(1), change(7)], rejected: [], position: { v: 7 } }),
-      (error) => {
-        assert.ok(error instanceof OperatorError);
-        assert.equal(error.code, 'KAFKA_RECORD_TOO_LARGE');
-        assert.ok(
-          `${error.message} ${error.remedy}`.includes(topic) && error.remedy?.includes('max.message.bytes'),
-        );
-        return true;
-      },
-    );
+    await assert.rejects(writer.publish(batch), (error) => {
+      assert.ok(error instanceof OperatorError);
+      assert.equal(error.code, 'KAFKA_RECORD_TOO_LARGE');
+      assert.equal(
+        error.message,
+        `Topic ${topic} refused a record: that of key k7 has 5002 bytes before compression, and the topic takes 2000 (max.message.bytes).`,
+      );
+      assert.ok(
+        error.remedy?.includes(`kafka-configs --alter --topic ${topic} --add-config max.message.bytes=`),
+      );
+      return true;
+    });
     // Nobody has opened the log again: readers must not wait for the transaction's timeout.
     assert.deepEqual(texts(await topics.read(topic)), []);
     assert.equal(await writer.open(), null);
     await writer.publish({ changes: [change(1)], rejected: [], position: { v: 1 } });
-    assert.equal(texts(await topics.read(topic)).length, 1);
+    await topics.limit(topic, 10_000);
+    // The broker hears of it a moment later.
+    await until('the record to be taken', async () => {
+      await writer.open();
+      await writer.publish(batch);
+      return true;
+    });
+    assert.deepEqual(
+      texts(await topics.read(topic))
+        .map(({ length }) => length)
+        .sort(),
+      [10, 10, 5000],
+    );
+  });
+
+  it('does not let a rejected row hold up the others, however large it is', async () => {
+    const { topic, deadLetterTopic, log } = await fresh();
+    const writer = log();
+    await writer.open();
+    const rejected = (length: number): RejectedChange => ({
+      key: 'k',
+      table: 't',
+      code: 'DUPLICATE_KEY',
+      message: 'twice in one version',
+      position: 1,
+      ts: 5,
+      payload: JSON.stringify(randomBytes(length).toString('base64').slice(0, length)),
+    });
+    const letters = [rejected(900_000), rejected(900_000), rejected(5_000_000)];
+    await writer.publish({ changes: changes(0, 2), rejected: letters, position: { v: 1 } });
+    assert.equal(texts(await topics.read(topic)).length, 2);
+    const [first, second, cut = ''] = texts(await topics.read(deadLetterTopic));
+    assert.deepEqual([first, second], [letters[0]!.payload, letters[1]!.payload]);
+    const { begins } = JSON.parse(cut) as { begins: string };
+    assert.ok(begins.length > 100_000 && letters[2]!.payload.startsWith(begins));
   });
 
   it('refuses another number of partitions: keys would move', async () => {

@@ -1,10 +1,11 @@
 import assert from 'node:assert/strict';
+import { randomBytes } from 'node:crypto';
 import { after, before, describe, it } from 'node:test';
 import { topicsAdmin, type TopicsAdmin } from '../../../src/connections/kafka/admin.ts';
 import { createDeadLetters } from '../../../src/connections/kafka/dead-letters.ts';
 import { OperatorError } from '../../../src/errors.ts';
 import { until } from '../../support/until.ts';
-import { ownTopics, type OwnTopics } from './own-topics.ts';
+import { ownTopics, texts, type OwnTopics } from './own-topics.ts';
 
 describe('dead letters on Kafka', () => {
   let topics: OwnTopics;
@@ -74,6 +75,58 @@ describe('dead letters on Kafka', () => {
     await topics.topic('later', 1);
     await letters.send([letter]);
     await letters.close();
+  });
+});
+
+describe('large dead letters', () => {
+  const topics = ownTopics('large-letters');
+  after(() => topics.drop());
+  const letter = (offset: bigint, length: number) => ({
+    key: Buffer.from(`k${offset}`),
+    value: randomBytes(length),
+    errorCode: 'X',
+    errorMessage: '',
+    topic: 't',
+    partition: 0,
+    offset,
+    firstSeen: 0,
+  });
+
+  it('are written though together they are larger than a record batch may be', async () => {
+    const topic = await topics.topic('together', 1);
+    const letters = createDeadLetters({ kafka: topics.kafka, topic });
+    const sent = [0n, 1n, 2n].map((offset) => letter(offset, 900_000));
+    await letters.send(sent);
+    await letters.close();
+    const [found = []] = (await topics.read(topic)).values();
+    assert.deepEqual(
+      found.map(({ value }) => value),
+      sent.map(({ value }) => value),
+    );
+  });
+
+  it('are as large as they were on the changes topic, at most: text that was compressed there is here', async () => {
+    const topic = await topics.topic('compressed', 1);
+    const letters = createDeadLetters({ kafka: topics.kafka, topic });
+    await letters.send([{ ...letter(0n, 0), value: Buffer.alloc(5_000_000, 'text ') }]);
+    await letters.close();
+    assert.equal(texts(await topics.read(topic))[0]?.length, 5_000_000);
+  });
+
+  it('name the topic, the key and the command where one is larger than the topic takes', async () => {
+    const topic = await topics.topic('refused', 1, { 'max.message.bytes': '2000' });
+    const letters = createDeadLetters({ kafka: topics.kafka, topic });
+    await assert.rejects(letters.send([letter(7n, 5000)]), (error) => {
+      assert.ok(error instanceof OperatorError && error.code === 'KAFKA_RECORD_TOO_LARGE');
+      assert.match(error.message, /key k7 .*takes 2000 \(max\.message\.bytes\)/);
+      assert.ok(error.message.includes(topic) && error.remedy?.includes(`--topic ${topic} --add-config`));
+      return true;
+    });
+    await topics.limit(topic, 10_000);
+    // The broker hears of it a moment later.
+    await until('the letter to be taken', () => letters.send([letter(7n, 5000)]).then(() => true));
+    await letters.close();
+    assert.equal(texts(await topics.read(topic)).length, 1);
   });
 });
 

@@ -55,7 +55,7 @@ describe('a request that is sent while kafkajs disconnects', () => {
         encode: () => Promise.resolve(new Encoder()),
       };
       const sent = connection.send({ request, response: {} });
-      for (let step = 0; step < steps; step++) await null;
+      for (let step = 0; step < steps; step++) await Promise.resolve();
       const disconnected = connection.disconnect();
       const late = new AbortController();
       const timer = setTimeout(() => late.abort(), PATIENCE_MS);

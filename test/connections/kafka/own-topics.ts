@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto';
-import type { Kafka, Message } from 'kafkajs';
+import kafkajs, { type Kafka, type Message } from 'kafkajs';
 import { openKafka } from '../../../src/connections/kafka/client.ts';
 import { topicsAdmin } from '../../../src/connections/kafka/admin.ts';
 import type { StreamRecord } from '../../../src/ports/record-stream.ts';
@@ -11,6 +11,8 @@ export interface OwnTopics {
   readonly prefix: string;
   /** Creates a topic with the file's own prefix; answers its name. */
   topic(name: string, partitions: number, config?: Readonly<Record<string, string>>): Promise<string>;
+  /** Sets the topic's max.message.bytes, as a person would. */
+  limit(topic: string, bytes: number): Promise<void>;
   /** Plain records, outside any transaction. */
   produce(topic: string, messages: readonly Message[]): Promise<void>;
   /** All committed records of the topic, by partition, in order, up to its end as it is now. */
@@ -47,6 +49,21 @@ export function ownTopics(file: string): OwnTopics {
       await admin.create([{ topic, partitions, config }]);
       created.push(topic);
       return topic;
+    },
+    async limit(topic, bytes) {
+      const altering = kafka.admin();
+      await altering.connect();
+      await altering.alterConfigs({
+        validateOnly: false,
+        resources: [
+          {
+            type: kafkajs.ConfigResourceTypes.TOPIC,
+            name: topic,
+            configEntries: [{ name: 'max.message.bytes', value: String(bytes) }],
+          },
+        ],
+      });
+      await altering.disconnect();
     },
     async produce(topic, messages) {
       connected ??= producer.connect();

@@ -123,3 +123,15 @@ test('fetches grow only while nothing at all can be read though there is somethi
   partition.deliver(fetched(0n, 1n), false);
   assert.equal(partition.stretch, 1);
 });
+
+test('a partition whose batches are larger than a fetch takes is asked for first', () => {
+  const { flow: partition } = flow();
+  assert.equal(partition.starved, false);
+  partition.deliver(fetched(0n, 0n), false);
+  assert.equal(partition.starved, true);
+  partition.deliver(fetched(0n, 5n), false);
+  assert.equal(partition.starved, false, 'it had its turn');
+  const { flow: atEnd } = flow();
+  atEnd.deliver(fetched(0n, 0n, 0n), false);
+  assert.equal(atEnd.starved, false, 'there is nothing to read');
+});

@@ -69,13 +69,18 @@ async function beside(table: string, all: readonly Life[]): Promise<Load> {
 function loadOf(id: string, target: string, rows: number): Load {
   return {
     id,
+    recordsOf: id,
     name: 'employees',
     target,
     topic: 'employees_backfill',
+    source: 'delta',
     way: 'reconcile',
+    captured: false,
+    logPosition: null,
     phase: 'handover',
     pinned: { tableId: 'table-1', version: 9, ts: AT + EPOCH, rows },
     startOffsets: null,
+    liveOffsets: null,
     endOffsets: null,
     publishedRows: rows,
     rejectedRows: 0,

@@ -3,6 +3,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { createMergeLedger } from '../../../src/connections/postgres/merge-marks.ts';
 import { migrate } from '../../../src/connections/postgres/migrate.ts';
 import { FencedError } from '../../../src/errors.ts';
+import { HeldByLoadError } from '../../../src/ports/history-sink.ts';
 import type { MergeLedger, MergeTurn } from '../../../src/ports/merge-ledger.ts';
 import { startProxy, type Proxy } from '../../support/proxy.ts';
 import { until } from '../../support/until.ts';
@@ -223,6 +224,30 @@ describe('the ledger', () => {
     const free = await other.turnIfFree();
     assert.deepEqual([(await free?.state())?.pending, await offsets(other)], [null, [3n, 4n]]);
     await free?.release();
+    await turn.release();
+  });
+});
+
+describe('a load that fills the table', () => {
+  it('lets no merge of changes begin until it is done, and its own all the same', async () => {
+    const ledger = await claimed(ledgerOf());
+    assert.equal(await ledger.heldBy(), null);
+    const hold = (load: string | null) =>
+      database.pool.query('UPDATE deltaferry.offsets SET held_by = $1 WHERE topic = $2', [load, name]);
+    await hold('load-1');
+    assert.equal(await ledger.heldBy(), 'load-1');
+    const turn = await ledger.turn(forever);
+    await assert.rejects(
+      turn.begin(0n, 'a mark', [move(0, 3n, 5n)]),
+      (error) => error instanceof HeldByLoadError && error.load === 'load-1',
+    );
+    assert.equal((await turn.state()).pending, null);
+    await turn.begin(0n, 'the mark of the load', []);
+    await turn.finish('the mark of the load', new Map());
+    await hold(null);
+    await turn.begin(0n, 'a mark', [move(0, 3n, 5n)]);
+    await turn.finish('a mark', new Map([[0, 5n]]));
+    assert.equal((await turn.state()).offsets.get(0), 5n);
     await turn.release();
   });
 });

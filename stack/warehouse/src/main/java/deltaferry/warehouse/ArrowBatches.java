@@ -54,7 +54,9 @@ record ArrowBatches(String resultId, StructType schema, String timeZone)
   }
 
   private static boolean full(ArrowWriter writer, int count) {
-    return count % ROWS_BETWEEN_LOOKS == 0 && writer.sizeInBytes() >= MAX_BYTES;
+    // Also after 1, 2, 4, … rows: they may be of a megabyte each.
+    boolean look = count % ROWS_BETWEEN_LOOKS == 0 || Integer.bitCount(count) == 1;
+    return look && writer.sizeInBytes() >= MAX_BYTES;
   }
 
   private static byte[] serialize(VectorSchemaRoot root) throws IOException {

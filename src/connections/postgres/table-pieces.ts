@@ -1,0 +1,167 @@
+import pg from 'pg';
+import { to as copyTo } from 'pg-copy-streams';
+import type { Micros, Value } from '../../change/change.ts';
+import { postgresParserFor } from '../../change/postgres-text.ts';
+import type { TableMapping } from '../../change/table.ts';
+import { PoisonError } from '../../errors.ts';
+import type { SnapshotRow } from '../../ports/load.ts';
+import type { PostgresWhere } from './errors.ts';
+import type { HistoryColumnNames } from './history-ddl.ts';
+import { instantOf } from './instants.ts';
+import { tablePiecesSql } from './table-pieces-sql.ts';
+import { connectionConfig, roleOf, type PostgresOptions } from './pool.ts';
+import { inTransaction } from './transaction.ts';
+
+export interface TablePiecesOptions {
+  /** Of connections of its own. */
+  readonly connection: PostgresOptions;
+  /** `schema.table` */
+  readonly table: string;
+  readonly mapping: TableMapping;
+  /** The columns of a history, of which the current versions are read; null where the table is plain. */
+  readonly history: Pick<HistoryColumnNames, 'offDate'> | null;
+  /** Most rows of a piece, as they are when it is made; default 50,000. */
+  readonly rowsPerPiece?: number | undefined;
+}
+
+/**
+ * The rows of a table that goes on being changed, in ranges of its key which together hold every key. A range is
+ * read as it is at that moment: whatever is changed later has to come by another way (docs/SPEC.md, B9).
+ */
+export interface TablePieces {
+  /** Now, and how many rows there are. */
+  count(): Promise<{ readonly ts: Micros; readonly rows: number }>;
+  pieces(): Promise<readonly string[]>;
+  read(piece: string, signal: AbortSignal): Promise<readonly SnapshotRow[]>;
+  close(): Promise<void>;
+}
+
+const ROWS_PER_PIECE = 50_000;
+/** What a piece takes in memory, roughly: it is read whole. */
+const BYTES_PER_PIECE = 16 * 1024 * 1024;
+
+interface Range {
+  /** The texts of a key's columns; null: open at that end. The lower end is not part of the range. */
+  readonly after: readonly string[] | null;
+  readonly upTo: readonly string[] | null;
+}
+
+export function createTablePieces(options: TablePiecesOptions): TablePieces {
+  const { table, mapping } = options;
+  const pool = openReaders(options.connection);
+  const sql = tablePiecesSql(options);
+  const where = (doing: string): PostgresWhere => ({ doing, table, role: roleOf(pool) });
+  const rowOf = rowReader(mapping);
+
+  async function rowsPerPiece(): Promise<number> {
+    const most = options.rowsPerPiece ?? ROWS_PER_PIECE;
+    const { rows } = await pool.query<{ bytes: number | null }>(sql.width);
+    return Math.max(100, Math.min(most, Math.floor(BYTES_PER_PIECE / Math.max(1, rows[0]?.bytes ?? 1))));
+  }
+
+  return {
+    count: () =>
+      inTransaction(pool, where('counting the rows'), async (client) => {
+        const { rows } = await client.query<{ ts: string; n: string }>(sql.count);
+        return { ts: instantOf(rows[0]?.ts ?? '0'), rows: Number(rows[0]?.n) };
+      }),
+
+    pieces: () =>
+      inTransaction(pool, where('dividing the table'), async (client) => {
+        const each = await rowsPerPiece();
+        const { rows } = await client.query<{ key: string[] }>(sql.bounds, [each]);
+        const ends = [...rows.map(({ key }) => key), null];
+        return ends.map((upTo, index): string =>
+          JSON.stringify({ after: ends[index - 1] ?? null, upTo } satisfies Range),
+        );
+      }),
+
+    read: (piece, signal) =>
+      inTransaction(pool, where('reading rows'), async (client) => {
+        const { after, upTo } = JSON.parse(piece) as Range;
+        const stop = (): void => socketOf(client).destroy();
+        signal.throwIfAborted();
+        signal.addEventListener('abort', stop, { once: true });
+        try {
+          // COPY takes no parameters: the range comes as settings of the transaction.
+          await client.query(SETTINGS, [JSON.stringify(after ?? []), JSON.stringify(upTo ?? [])]);
+          const chunks: Buffer[] = [];
+          const copy = client.query(
+            copyTo(sql.copy({ after: after !== null, upTo: upTo !== null })),
+          ) as AsyncIterable<Buffer>;
+          for await (const chunk of copy) chunks.push(chunk);
+          return rowsOf(Buffer.concat(chunks).toString('utf8'), rowOf);
+        } finally {
+          signal.removeEventListener('abort', stop);
+        }
+      }),
+
+    close: () => pool.end(),
+  };
+}
+
+/** The driver's own deadline never hears of the end of a COPY; the server's is enough. */
+function openReaders(options: PostgresOptions): pg.Pool {
+  const pool = new pg.Pool({
+    ...connectionConfig(options),
+    query_timeout: 0,
+    max: 2,
+    idleTimeoutMillis: 30_000,
+  });
+  pool.on('connect', (client) => client.on('error', () => {}));
+  pool.on('error', () => {});
+  return pool;
+}
+
+/** Only the end of its connection ends a COPY at once. */
+function socketOf(client: pg.PoolClient): { destroy(): void } {
+  return (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream;
+}
+
+/** Statistics of a table that was just filled know nothing yet, and a range is best read by the index of its key. */
+const SETTINGS = `
+  SELECT set_config('deltaferry.after', $1, true), set_config('deltaferry.up_to', $2, true),
+         set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
+         set_config('max_parallel_workers_per_gather', '0', true)`;
+
+/** Lines of COPY's text format. */
+function rowsOf(text: string, rowOf: (cells: readonly string[]) => SnapshotRow): SnapshotRow[] {
+  if (text === '') return [];
+  const lines = text.split('\n');
+  // Behind the last line's end.
+  lines.pop();
+  return lines.map((line) => rowOf(line.split('\t')));
+}
+
+function rowReader(mapping: TableMapping): (cells: readonly string[]) => SnapshotRow {
+  const parsers = mapping.columns.map(({ type, name }) => postgresParserFor(type, name));
+  const textOf = (cell: string | undefined): string | null =>
+    cell === undefined || cell === '\\N' ? null : cell.includes('\\') ? unescaped(cell) : cell;
+  return (cells) => {
+    try {
+      const row: Value[] = [];
+      for (let index = 0; index < parsers.length; index++) {
+        const text = textOf(cells[index]);
+        row.push(text === null ? null : parsers[index]!(text));
+      }
+      return { kind: 'row', row };
+    } catch (error) {
+      if (!(error instanceof PoisonError)) throw error;
+      const { code, message } = error;
+      return { kind: 'invalid', code, message, payload: JSON.stringify(cells.map(textOf)) };
+    }
+  };
+}
+
+const ESCAPES: Readonly<Record<string, string>> = {
+  b: '\b',
+  f: '\f',
+  n: '\n',
+  r: '\r',
+  t: '\t',
+  v: '\v',
+};
+
+function unescaped(cell: string): string {
+  return cell.replace(/\\(.)/gs, (_, character: string) => ESCAPES[character] ?? character);
+}
