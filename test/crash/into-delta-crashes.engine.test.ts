@@ -17,18 +17,11 @@ const IN_DELTA_7 = 7 * Math.floor(IN_DELTA / 7);
 const ABSENT = 50_000;
 const PIECE = 100;
 /** When to kill: as it begins, as rows are published, once more are staged, as it is merged, once a part of it is merged. */
-const AIMS = [
-  'begin',
-  'begin',
-  'load',
-  'load',
-  'stage',
-  'stage',
-  'merge',
-  'merge',
-  'merged',
-  'merged',
-] as const;
+type Aim = 'begin' | 'load' | 'stage' | 'merge' | 'merged';
+/** CRASH_ROUNDS=2 kills twice as often. */
+const AIMS = (['begin', 'load', 'stage', 'merge', 'merged'] as const).flatMap((aim): Aim[] =>
+  Array<Aim>(Number(process.env['CRASH_ROUNDS'] ?? 1)).fill(aim),
+);
 
 describe('a load from Postgres into Delta whose processes are killed again and again', () => {
   const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
@@ -98,10 +91,10 @@ describe('a load from Postgres into Delta whose processes are killed again and a
   }
 
   /** Waits until the run is where it is to be killed. */
-  async function at(run: BackfillRun, aim: (typeof AIMS)[number], before: { rows: number }): Promise<void> {
+  async function at(run: BackfillRun, aim: Aim, before: { rows: number }): Promise<void> {
     const deadline = performance.now() + 120_000;
     const published = 2 + Math.floor(random() * 15);
-    const isThere: Record<(typeof AIMS)[number], () => Promise<boolean>> = {
+    const isThere: Record<Aim, () => Promise<boolean>> = {
       begin: async () => true,
       load: async () => run.lines.filter(({ msg }) => msg === 'publish begins').length >= published,
       stage: async () => (await files()).rows > before.rows,
@@ -148,7 +141,7 @@ describe('a load from Postgres into Delta whose processes are killed again and a
     const hint = `seed ${seed} (set CRASH_SEED); ${tally(hits)}`;
     assert.equal(await run.ended(), 0, `${textOf(run)}; ${hint}`);
     t.diagnostic(hint);
-    assert.ok(hits.length >= 8, hint);
+    assert.ok(hits.length >= AIMS.length * 0.8, hint);
     assert.equal(await loads(), 1, hint);
     await people();
     await sides.equal(180_000);

@@ -43,6 +43,14 @@ async function openTarget(site: Site, later: Later): Promise<Target> {
   const configFile = join(folder, 'deltaferry.yaml');
   const url = new URL(site.config.postgres.url);
   url.pathname = `/${name}`;
+  const pool = openPool({ url: url.href, applicationName: 'deltaferry test' });
+  later(pool, async () => {
+    await pool.end();
+    const dropping = new pg.Client({ connectionString: site.config.postgres.url });
+    await dropping.connect();
+    await dropping.query(`drop database ${name} with (force)`);
+    await dropping.end();
+  });
   const { kafka, registry, databricks, topics } = site.config;
   const [{ key, columns, ...table }] = site.config.tables as unknown as readonly [Record<string, unknown>];
   const input = {
@@ -70,14 +78,6 @@ async function openTarget(site: Site, later: Later): Promise<Target> {
   // Nobody answers there.
   const nowhere = { ...input, databricks: { ...databricks, host: '127.0.0.1', port: 1 } };
   writeFileSync(configFile, JSON.stringify(nowhere), { mode: 0o600 });
-  const pool = openPool({ url: url.href, applicationName: 'deltaferry test' });
-  later(pool, async () => {
-    await pool.end();
-    const dropping = new pg.Client({ connectionString: site.config.postgres.url });
-    await dropping.connect();
-    await dropping.query(`drop database ${name} with (force)`);
-    await dropping.end();
-  });
   return { config: await loadConfig({ file: configFile, env: {} }), configFile, pool };
 }
 
@@ -203,6 +203,12 @@ describe('a database that is loaded from the topic alone', () => {
       const worker = later(startWorker(['--config', site.configFile]), (made) => made.kill());
       await change(site, `DELETE FROM $T WHERE emp_id < ${DELETED}`);
       await change(site, `UPDATE $T SET salary = -1 WHERE emp_id % 2 = 0`);
+      const before = await inDelta(site);
+      await until(
+        'changes from before the second load',
+        async () => assert.deepEqual(await current(site.pool), before) ?? true,
+        { everyMs: 200, timeoutMs: 60_000 },
+      );
       await load(site.config, 'delta');
       const newest = await manifest(site);
       assert.equal(newest.rows, ROWS - DELETED);
