@@ -1,12 +1,12 @@
 import assert from 'node:assert/strict';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
 import { startBackfill, textOf, type BackfillRun } from '../support/backfill-run.ts';
 import { tally } from '../support/batches.ts';
 import { bothSides, type BothSides } from '../support/both-sides.ts';
 import { seededRandom } from '../support/change-generator.ts';
 import { committedKeys } from '../support/load-records.ts';
-import { QUICK, startService, type RunningService } from '../support/service.ts';
+import { QUICK, startService } from '../support/service.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { undoing } from '../support/undoing.ts';
 
@@ -29,7 +29,6 @@ describe('a load from Postgres into Delta whose processes are killed again and a
   const later = undoing();
   let site: Site;
   let sides: BothSides;
-  let service: RunningService | undefined;
 
   before(async () => {
     const settings = { ...QUICK, merging: { minAgeMs: 50, maxAgeMs: 100 } };
@@ -55,11 +54,7 @@ describe('a load from Postgres into Delta whose processes are killed again and a
         WHEN NOT MATCHED THEN INSERT (emp_id, name, salary) VALUES (s.id, s.name, s.salary)`,
       params: { ferry: 'deltaferry/test older' },
     });
-    service = await startService(site.config);
-  });
-
-  after(async () => {
-    await service?.stop();
+    later(await startService(site.config), (made) => made.stop());
   });
 
   function start(...more: string[]): BackfillRun {

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { readFileSync, writeFileSync } from 'node:fs';
-import { after, before, describe, it } from 'node:test';
+import { before, describe, it } from 'node:test';
 import { loadConfig } from '../../src/service/config/load.ts';
 import { setupTables } from '../../src/service/setup.ts';
 import { bothSides, type BothSides } from '../support/both-sides.ts';
@@ -39,10 +39,6 @@ describe('loads from Postgres into Delta', () => {
        VALUES (-1, 'left', 1, false, '2019-01-01Z', '2020-01-01Z')`,
     );
     for (let id = 0; id <= INFINITE; id++) expected.set(id, `Employee \t${id} ${id % 1000}.00`);
-  });
-
-  after(async () => {
-    await service?.stop();
   });
 
   /** Changes as they were made before the table was captured: no log tells of them. */
@@ -108,7 +104,7 @@ describe('loads from Postgres into Delta', () => {
       for (let id = 1000; id < 1100; id++) expected.set(id, `Employee \t${id} 7.00`);
       for (let id = 7000; id < 7050; id++) expected.set(id, 'older 5.00');
       for (let id = 1100; id < 1130; id++) expected.delete(id);
-      service = await startService(site.config);
+      service = later(await startService(site.config), (made) => made.stop());
       const person = (id: number, salary: number) => ({ id, name: 'live', salary: `${salary}.00` });
       await sides.inDelta.upsert(person(9000, 1), person(10, 1));
       await sides.inPostgres.upsert(person(9001, 1), person(11, 1));

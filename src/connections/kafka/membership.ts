@@ -40,6 +40,8 @@ export async function joinGroup(options: MembershipOptions): Promise<Membership>
   /** Resolves when kafkajs is not on its way into the group: it is in it, or has given up. */
   let arrived = Promise.resolve();
   let arrive = (): void => {};
+  /** kafkajs tries a commit again and again, and connects anew for it also after it was disconnected. */
+  let committing: Promise<unknown> = Promise.resolve();
   const setOut = (): void => {
     ({ promise: arrived, resolve: arrive } = Promise.withResolvers<void>());
   };
@@ -91,6 +93,7 @@ export async function joinGroup(options: MembershipOptions): Promise<Membership>
       // Only now has kafkajs noted that it runs.
       .then(() => setImmediate())
       .then(() => consumer.disconnect())
+      .then(() => void committing.then(() => cluster.disconnect()).catch(() => {}))
       .catch((error: unknown) => {
         logger.warn({ err: error, topic, group: groupId }, 'leaving the consumer group failed');
       });
@@ -112,10 +115,12 @@ export async function joinGroup(options: MembershipOptions): Promise<Membership>
   return {
     cluster,
     async commit(offsets) {
-      if (rebalancing || offsets.size === 0) return;
-      await consumer.commitOffsets(
+      if (rebalancing || leaving || offsets.size === 0) return;
+      const commit = consumer.commitOffsets(
         [...offsets].map(([partition, offset]) => ({ topic, partition, offset: offset.toString() })),
       );
+      committing = Promise.allSettled([committing, commit]);
+      await commit;
     },
     leave,
   };
