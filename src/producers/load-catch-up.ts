@@ -1,9 +1,7 @@
-import { reactionTo } from '../error-policy.ts';
-import { persist } from '../flow/persist.ts';
 import { sleep } from '../flow/sleep.ts';
 import type { CapturedWay, Load, Loads, LoadTopics, PinnedVersion } from '../ports/load.ts';
 import type { Snapshot } from '../ports/postgres-log.ts';
-import type { Backlog } from './backfill-deps.ts';
+import { trying, type Backlog } from './backfill-deps.ts';
 
 export interface LoadCatchUpDeps {
   readonly loads: Pick<Loads, 'consumers'>;
@@ -26,11 +24,10 @@ export async function caughtUp(
   signal: AbortSignal,
 ): Promise<void> {
   const { loads, topics } = deps;
-  const trying = <T>(work: () => Promise<T>): Promise<T> => tryingTo(deps, signal, work);
   const asking = (question: () => Promise<boolean>): Promise<void> => askingUntil(deps, signal, question);
 
   await asking(async () => ((await topics.feedVersion(tableId)) ?? -1) >= version);
-  const ends = await trying(() => topics.changesEnds());
+  const ends = await trying(deps, signal, () => topics.changesEnds());
   await asking(async () => {
     const at = await loads.consumers();
     return at.size === ends.length && (await hasPassed(topics, at, ends, signal));
@@ -48,14 +45,14 @@ export async function mergedByNow(
   signal: AbortSignal,
 ): Promise<Snapshot> {
   const { topics, captured } = deps;
-  const position = await tryingTo(deps, signal, () => captured.logPosition(load));
+  const position = await trying(deps, signal, () => captured.logPosition(load));
   await askingUntil(deps, signal, async () => {
     const { rows, atLeast } = await captured.unpublished(position);
     onBacklog({ role: 'postgres-log', behind: rows, atLeast });
     return rows === 0;
   });
-  const ends = await tryingTo(deps, signal, () => topics.changesEnds());
-  const low = await tryingTo(deps, signal, () => topics.changesLow());
+  const ends = await trying(deps, signal, () => topics.changesEnds());
+  const low = await trying(deps, signal, () => topics.changesLow());
   await askingUntil(deps, signal, async () => {
     const merged = await captured.merged();
     const at = new Map(
@@ -102,27 +99,13 @@ async function hasPassed(
   return behind.size === 0 || !(await topics.changesBetween(behind, ends, signal));
 }
 
-type Retrying = Pick<LoadCatchUpDeps, 'onRetry' | 'random'>;
-
-async function tryingTo<T>(deps: Retrying, signal: AbortSignal, work: () => Promise<T>): Promise<T> {
-  return await persist(
-    work,
-    {
-      mayPass: (error) => reactionTo(error) === 'retry',
-      onRetry: deps.onRetry,
-      random: deps.random ?? Math.random,
-    },
-    signal,
-  );
-}
-
 /** Asks until the answer is yes. */
 async function askingUntil(
-  deps: Retrying,
+  deps: Pick<LoadCatchUpDeps, 'onRetry' | 'random'>,
   signal: AbortSignal,
   question: () => Promise<boolean>,
 ): Promise<void> {
-  while (!(await tryingTo(deps, signal, question))) {
+  while (!(await trying(deps, signal, question))) {
     await sleep(ASK_AGAIN_MS, signal);
     signal.throwIfAborted();
   }

@@ -1,12 +1,10 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Row } from '../../change/change.ts';
 import type { TableMapping } from '../../change/table.ts';
 import type { LoadStaging } from '../../ports/load-into-delta.ts';
 import { textOf, type Databricks } from './client.ts';
 import { mergeLine } from './merge-rows.ts';
+import { listFiles, putFile, removeFile } from './staging.ts';
 
 const UPLOAD_MS = 600_000;
 
@@ -38,35 +36,21 @@ export function createLoadStaging(client: Databricks, folder: string, mapping: T
 
 /** Uploads lines as a file; answers its path. */
 export async function putLines(client: Databricks, path: string, lines: readonly string[]): Promise<string> {
-  const localFolder = await mkdtemp(join(tmpdir(), 'deltaferry-'));
-  try {
-    const file = join(localFolder, 'rows.jsonl');
-    await writeFile(file, lines.join('\n'), { mode: 0o600 });
-    await client.query({
-      doing: 'staging rows',
-      volume: path.slice(0, path.lastIndexOf('/')),
-      sql: `PUT '${file}' INTO '${path}' OVERWRITE`,
-      localFolder,
-      timeoutMs: UPLOAD_MS,
-    });
-  } finally {
-    await rm(localFolder, { recursive: true, force: true });
-  }
+  await putFile(client, path, lines.join('\n'), {
+    doing: 'staging rows',
+    volume: path.slice(0, path.lastIndexOf('/')),
+    timeoutMs: UPLOAD_MS,
+  });
   return path;
 }
 
 /** Removes the files of all folders of a load. */
 export async function removeLoadFiles(client: Databricks, folder: string): Promise<void> {
   const list = async (path: string): Promise<readonly string[]> => {
-    const files = await client.query({ doing: 'listing staged files', volume: path, sql: `LIST '${path}'` });
+    const files = await listFiles(client, path, { doing: 'listing staged files', volume: path });
     return files.map((file) => textOf(file['path']));
   };
   for (const slice of await list(folder).catch(() => []))
     for (const file of await list(slice.replace(/\/$/, '')))
-      await client.query({
-        doing: 'removing staged files',
-        volume: folder,
-        sql: `REMOVE '${file}'`,
-        localFolder: tmpdir(),
-      });
+      await removeFile(client, file, { doing: 'removing staged files', volume: folder });
 }

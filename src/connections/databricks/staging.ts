@@ -3,7 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BugError } from '../../errors.ts';
-import { textOf, type Databricks } from './client.ts';
+import { textOf, type Databricks, type DatabricksRow, type Statement } from './client.ts';
 import type { DatabricksWhere } from './errors.ts';
 
 /** Files of one sink in a volume: written for one merge, then removed. */
@@ -22,37 +22,20 @@ export function createStaging(client: Databricks, folder: string): Staging {
   const where = (doing: string): DatabricksWhere => ({ doing, volume: folder });
 
   async function remove(path: string): Promise<void> {
-    // Nothing is read or written here, but without a folder the driver would not carry it out.
-    const sql = `REMOVE ${quoted(path)}`;
-    await client.query({ ...where('removing a staged file'), sql, localFolder: tmpdir() });
+    await removeFile(client, path, where('removing a staged file'));
   }
 
   return {
     async put(text, { partition, next }) {
       const path = `${folder}/${partition}-${next}-${randomUUID()}.jsonl`;
-      const localFolder = await mkdtemp(join(tmpdir(), 'deltaferry-'));
-      try {
-        const file = join(localFolder, 'rows.jsonl');
-        await writeFile(file, text, { mode: 0o600 });
-        await client.query({
-          ...where('staging rows'),
-          sql: `PUT ${quoted(file)} INTO ${quoted(path)} OVERWRITE`,
-          localFolder,
-          timeoutMs: UPLOAD_MS,
-        });
-      } finally {
-        await rm(localFolder, { recursive: true, force: true });
-      }
+      await putFile(client, path, text, { ...where('staging rows'), timeoutMs: UPLOAD_MS });
       return path;
     },
 
     remove,
 
     async sweep(offsets) {
-      const files = await client.query({
-        ...where('looking for staged files'),
-        sql: `LIST ${quoted(folder)}`,
-      });
+      const files = await listFiles(client, folder, where('looking for staged files'));
       for (const { name } of files) {
         const found = /^(\d+)-(\d+)-[0-9a-f-]{36}\.jsonl$/.exec(textOf(name));
         if (found === null) continue;
@@ -62,6 +45,38 @@ export function createStaging(client: Databricks, folder: string): Staging {
       }
     },
   };
+}
+
+/** Uploads the text as the file of this path. */
+export async function putFile(
+  client: Databricks,
+  path: string,
+  text: string,
+  statement: Omit<Statement, 'sql' | 'localFolder'>,
+): Promise<void> {
+  const localFolder = await mkdtemp(join(tmpdir(), 'deltaferry-'));
+  try {
+    const file = join(localFolder, 'rows.jsonl');
+    await writeFile(file, text, { mode: 0o600 });
+    const sql = `PUT ${quoted(file)} INTO ${quoted(path)} OVERWRITE`;
+    await client.query({ ...statement, sql, localFolder });
+  } finally {
+    await rm(localFolder, { recursive: true, force: true });
+  }
+}
+
+export async function removeFile(client: Databricks, path: string, where: DatabricksWhere): Promise<void> {
+  // Nothing is read or written here, but without a folder the driver would not carry it out.
+  await client.query({ ...where, sql: `REMOVE ${quoted(path)}`, localFolder: tmpdir() });
+}
+
+/** What is in a folder: rows with `name` and `path`. */
+export async function listFiles(
+  client: Databricks,
+  folder: string,
+  where: DatabricksWhere,
+): Promise<readonly DatabricksRow[]> {
+  return await client.query({ ...where, sql: `LIST ${quoted(folder)}` });
 }
 
 /** These statements take no parameters. */

@@ -146,8 +146,7 @@ function image({ columns }: TableMapping, side: string): string {
   return `json_object(ARRAY[${names}], ARRAY[${values}])`;
 }
 
-/** Several key columns: a JSON array of their texts. */
-/** How the log names a key. `value`: SQL of a column that is quoted already. */
+/** How the log names a key; several key columns: a JSON array of their texts. `value`: SQL of a column that is quoted already. */
 export function keyText({ key }: Pick<TableMapping, 'key'>, value: (column: string) => string): string {
   const texts = key.map((name) => `${value(quoteIdent(name))}::text`);
   return texts.length === 1 ? texts.join('') : `json_build_array(${texts.join(', ')})::text`;
