@@ -22,15 +22,22 @@ export const LOG_START: LogPosition = { acknowledged: SEES_NOTHING, target: null
 
 /** Of two snapshots of one database: the one that was taken first. The other sees all that it sees. */
 export function earlierOf(one: Snapshot, other: Snapshot): Snapshot {
-  const [a, b] = [partsOf(one), partsOf(other)];
+  const [a, b] = [snapshotParts(one), snapshotParts(other)];
   if (a.xmax !== b.xmax) return a.xmax < b.xmax ? one : other;
   // Nobody began in between: whoever was open may have ended.
-  return a.open >= b.open ? one : other;
+  return a.open.length >= b.open.length ? one : other;
 }
 
-function partsOf(snapshot: Snapshot): { readonly xmax: bigint; readonly open: number } {
-  const [, xmax = '0', open = ''] = snapshot.split(':');
-  return { xmax: BigInt(xmax), open: open === '' ? 0 : open.split(',').length };
+/** Before `xmin` every transaction has ended; from `xmax` on none is seen; between them none of `open`. */
+export interface SnapshotParts {
+  readonly xmin: bigint;
+  readonly xmax: bigint;
+  readonly open: readonly bigint[];
+}
+
+export function snapshotParts(snapshot: Snapshot): SnapshotParts {
+  const [xmin = '', xmax = '', open = ''] = snapshot.split(':');
+  return { xmin: BigInt(xmin), xmax: BigInt(xmax), open: open === '' ? [] : open.split(',').map(BigInt) };
 }
 
 /** Numbers as text: change_id and transaction ids go beyond what JSON's numbers hold. */

@@ -38,8 +38,8 @@ export interface LoadFiles {
 export interface LoadStaging {
   /** A row as a line of a file. */
   line(row: Row): string;
-  /** Answers the path of the file, which no other has. */
-  put(slice: number, partition: number, lines: readonly string[]): Promise<string>;
+  /** A file of lines; answers its path, which no other has. */
+  put(slice: number, partition: number, lines: Iterable<Uint8Array>): Promise<string>;
 }
 
 /** What brings staged rows into the Delta table. Repeating any of it changes nothing more. */

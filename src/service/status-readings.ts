@@ -87,8 +87,6 @@ export interface TableReadingsOptions {
   readonly signal: AbortSignal;
 }
 
-const MOST_COUNTED = 10_000;
-
 export function createTableReadings(options: TableReadingsOptions): TableReadings {
   const { config, table, kafka, pool, databricks, asked, signal } = options;
   const { name, topic } = table;
@@ -145,22 +143,16 @@ export function createTableReadings(options: TableReadingsOptions): TableReading
         asked('postgres', () => looking(logPartitions(pool, name).size())),
       ]);
       const from = found === null ? null : (found.stored?.acknowledged ?? SEES_NOTHING);
-      const rows =
+      const behind =
         from === null
           ? null
           : await asked('postgres', async () =>
-              countBetween(
-                pool,
-                name,
-                from,
-                await looking(logPartitions(pool, name).snapshot()),
-                MOST_COUNTED,
-              ),
+              countBetween(pool, name, from, await looking(logPartitions(pool, name).snapshot())),
             );
       return {
         running: leads,
-        unpublished: rows,
-        atLeast: rows === MOST_COUNTED,
+        unpublished: behind?.rows ?? null,
+        atLeast: behind?.atLeast === true,
         partitions: size?.partitions ?? null,
         bytes: size?.bytes ?? null,
       };

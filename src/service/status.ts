@@ -4,6 +4,7 @@ import { openKafka } from '../connections/kafka/client.ts';
 import { openPool } from '../connections/postgres/pool.ts';
 import { remedyFor } from '../error-policy.ts';
 import { describeError, DeltaferryError, TransientError } from '../errors.ts';
+import { within } from '../flow/within.ts';
 import type { Config } from './config/schema.ts';
 import type { TableConfig } from './config/table-schema.ts';
 import { databricksOptions, kafkaOptions, postgresOptions } from './connect.ts';
@@ -80,7 +81,7 @@ export async function readStatus(options: StatusOptions): Promise<Status> {
 
   async function asked<T>(system: System, reading: () => Promise<T>): Promise<T | null> {
     try {
-      return await within(patience, system, reading(), over.signal);
+      return await within(reading(), patience, () => noAnswer(system, patience), over.signal);
     } catch (error) {
       const problem = problemOf(system, error);
       // A system that is out of reach is told once, whatever was asked of it.
@@ -154,27 +155,18 @@ async function watched(readings: TableReadings): Promise<LoadStatus | null> {
   };
 }
 
-async function within<T>(ms: number, system: System, work: Promise<T>, over: AbortSignal): Promise<T> {
-  const ended = new AbortController();
-  const late = delay(ms, undefined, { signal: AbortSignal.any([over, ended.signal]) }).then(() => {
-    throw new TransientError({
-      code: 'NO_ANSWER',
-      message: `${NAMES[system]} did not answer within ${Math.round(ms / 1000)} s.`,
-    });
-  });
-  late.catch(() => {});
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    ended.abort();
-  }
-}
-
 const NAMES: Readonly<Record<System, string>> = {
   postgres: 'Postgres',
   kafka: 'Kafka',
   databricks: 'Databricks',
 };
+
+function noAnswer(system: System, ms: number): TransientError {
+  return new TransientError({
+    code: 'NO_ANSWER',
+    message: `${NAMES[system]} did not answer within ${Math.round(ms / 1000)} s.`,
+  });
+}
 
 function problemOf(system: System, error: unknown): Problem {
   if (error instanceof DeltaferryError) {

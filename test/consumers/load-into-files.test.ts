@@ -10,7 +10,13 @@ const PARTITIONS = 3;
 const RECORDS = 200;
 /** Every fourth offset is no row of the load's. */
 const rowAt = (partition: number, offset: number): Row | null =>
-  offset % 4 === 3 ? null : [`p${partition} o${offset}`];
+  offset % 4 === 3 ? null : [`p${partition} o${offset} ${'ß∂𝄞'.repeat(offset % 9)}`];
+
+const linesOf = (chunks: Iterable<Uint8Array>): string[] =>
+  Buffer.concat([...chunks])
+    .toString()
+    .split('\n')
+    .slice(0, -1);
 
 /** The control schema, the volume, and what goes wrong with them. */
 function world(random: () => number) {
@@ -45,7 +51,7 @@ function world(random: () => number) {
     async put(slice, partition, lines) {
       mayFail();
       const path = `${slice}/${partition}-${volume.size}`;
-      volume.set(path, [...lines]);
+      volume.set(path, linesOf(lines));
       mayFail();
       return path;
     },

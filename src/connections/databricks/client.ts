@@ -1,7 +1,7 @@
 import { readFile } from 'node:fs/promises';
 import { DBSQLClient, DBSQLParameter, DBSQLParameterType } from '@databricks/sql';
 import { OperatorError, TransientError } from '../../errors.ts';
-import { within } from './deadline.ts';
+import { answered } from './deadline.ts';
 import { isSessionLost, translateDatabricks, type DatabricksWhere } from './errors.ts';
 
 export interface DatabricksOptions {
@@ -90,7 +90,7 @@ export function openDatabricks(options: DatabricksOptions): Databricks {
   function session(): Promise<Session> {
     if (current !== undefined) return current;
     const opening = openSession(options);
-    const opened = within(opening, { ms: queryMs, doing: 'opening a session' });
+    const opened = answered(opening, { ms: queryMs, doing: 'opening a session' });
     current = opened;
     opened.catch(() => {
       forget(opened);
@@ -111,7 +111,7 @@ export function openDatabricks(options: DatabricksOptions): Databricks {
       const opened = session();
       const started = execute(opened, statement);
       try {
-        return await within(started, { ms, doing: statement.doing, signal: statement.signal });
+        return await answered(started, { ms, doing: statement.doing, signal: statement.signal });
       } catch (error) {
         started.then(abandon, () => {});
         const lost = isSessionLost(error);
@@ -132,13 +132,13 @@ export function openDatabricks(options: DatabricksOptions): Databricks {
       operation = await start(statement, firstMs);
       let ms = firstMs;
       do {
-        yield await within(operation.fetchChunk({ maxRows: CHUNK_ROWS, disableBuffering: true }), {
+        yield await answered(operation.fetchChunk({ maxRows: CHUNK_ROWS, disableBuffering: true }), {
           ms,
           doing,
           signal,
         });
         ms = queryMs;
-      } while (await within(operation.hasMoreRows(), { ms, doing, signal }));
+      } while (await answered(operation.hasMoreRows(), { ms, doing, signal }));
       finished = true;
     } catch (error) {
       if (signal?.aborted === true) throw signal.reason;
@@ -255,5 +255,5 @@ async function abandon(operation: DriverOperation): Promise<void> {
 
 async function closeSession({ driver, client }: Session): Promise<void> {
   const closing = driver.close().then(() => client.close());
-  await within(closing, { ms: CLOSE_MS, doing: 'closing the session' }).catch(() => {});
+  await answered(closing, { ms: CLOSE_MS, doing: 'closing the session' }).catch(() => {});
 }

@@ -29,19 +29,24 @@ export function createLoadStaging(client: Databricks, folder: string, mapping: T
         tx: null,
         load: null,
       }),
-    put: (slice, partition, lines) =>
-      putLines(client, `${folder}/${slice}/${partition}-${randomUUID()}.jsonl`, lines),
+    async put(slice, partition, lines) {
+      const path = `${folder}/${slice}/${partition}-${randomUUID()}.jsonl`;
+      await putLoadFile(client, path, lines);
+      return path;
+    },
   };
 }
 
-/** Uploads lines as a file; answers its path. */
-export async function putLines(client: Databricks, path: string, lines: readonly string[]): Promise<string> {
-  await putFile(client, path, lines.join('\n'), {
+export async function putLoadFile(
+  client: Databricks,
+  path: string,
+  content: string | Iterable<Uint8Array>,
+): Promise<void> {
+  await putFile(client, path, content, {
     doing: 'staging rows',
     volume: path.slice(0, path.lastIndexOf('/')),
     timeoutMs: UPLOAD_MS,
   });
-  return path;
 }
 
 /** Removes the files of all folders of a load. */

@@ -4,7 +4,7 @@ import { quoteDatabricksQualified } from '../identifiers.ts';
 import { textOf, type Databricks, type DatabricksRow } from './client.ts';
 import { commitMark } from './commit-mark.ts';
 import { touchedSql, type StagedLines } from './load-merge-sql.ts';
-import { putLines } from './load-staging.ts';
+import { putLoadFile } from './load-staging.ts';
 
 /** The keys that others have changed in a table since a version, as files in the volume. */
 export interface Touched {
@@ -38,7 +38,7 @@ export function createTouchedKeys({
 
   async function put(lines: readonly string[]): Promise<void> {
     const name = `${randomUUID()}.jsonl`;
-    await putLines(client, `${own}/${name}`, lines);
+    await putLoadFile(client, `${own}/${name}`, lines.join('\n'));
     names.push(name);
   }
 

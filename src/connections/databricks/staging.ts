@@ -47,17 +47,17 @@ export function createStaging(client: Databricks, folder: string): Staging {
   };
 }
 
-/** Uploads the text as the file of this path. */
+/** Uploads it as the file of this path. */
 export async function putFile(
   client: Databricks,
   path: string,
-  text: string,
+  content: string | Iterable<Uint8Array>,
   statement: Omit<Statement, 'sql' | 'localFolder'>,
 ): Promise<void> {
   const localFolder = await mkdtemp(join(tmpdir(), 'deltaferry-'));
   try {
     const file = join(localFolder, 'rows.jsonl');
-    await writeFile(file, text, { mode: 0o600 });
+    await writeFile(file, content, { mode: 0o600 });
     const sql = `PUT ${quoted(file)} INTO ${quoted(path)} OVERWRITE`;
     await client.query({ ...statement, sql, localFolder });
   } finally {

@@ -1,6 +1,7 @@
 import type { Pool } from 'pg';
 import type { CapturedWay } from '../../ports/load.ts';
 import type { Snapshot } from '../../ports/postgres-log.ts';
+import { readGroup } from './control-state.ts';
 import { countBetween } from './load-edits.ts';
 import { notUnderWay } from './loads.ts';
 import { inTransaction } from './transaction.ts';
@@ -15,8 +16,6 @@ export interface CapturedWayOptions {
   readonly acknowledged: () => Promise<Snapshot>;
 }
 
-const MOST_COUNTED = 10_000;
-
 /** What a load has to know of the way from its captured target to Delta. */
 export function createCapturedWay({ pool, name, mergers, acknowledged }: CapturedWayOptions): CapturedWay {
   return {
@@ -27,25 +26,11 @@ export function createCapturedWay({ pool, name, mergers, acknowledged }: Capture
         return rows[0].position;
       }),
 
-    async unpublished(position) {
-      const rows = await countBetween(pool, name, await acknowledged(), position, MOST_COUNTED);
-      return { rows, atLeast: rows === MOST_COUNTED };
-    },
-
-    merged: () =>
-      inTransaction(pool, { doing: 'looking what is merged into Delta' }, async (client) => {
-        const found = await client.query<{ partition: number; next: string }>(MERGED, [
-          mergers.group,
-          mergers.topic,
-        ]);
-        return new Map(found.rows.map(({ partition, next }) => [partition, BigInt(next)]));
-      }),
+    unpublished: async (position) => await countBetween(pool, name, await acknowledged(), position),
+    merged: async () => (await readGroup(pool, mergers.group, mergers.topic)).next,
   };
 }
 
 const CHOOSE = `
   UPDATE deltaferry.loads SET log_position = coalesce(log_position, pg_current_snapshot())
   WHERE id = $1 AND phase = 'snapshot' RETURNING log_position::text AS position`;
-
-const MERGED = `
-  SELECT partition, next_offset AS next FROM deltaferry.offsets WHERE group_id = $1 AND topic = $2`;

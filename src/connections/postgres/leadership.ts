@@ -4,6 +4,7 @@ import { TransientError } from '../../errors.ts';
 import type { Leadership, Lease } from '../../ports/leadership.ts';
 import { translatePostgres } from './errors.ts';
 import { connectionConfig, type PostgresOptions } from './pool.ts';
+import { sever } from './readers.ts';
 
 export interface LeadershipOptions extends PostgresOptions {
   /** How often a standby asks; default 500. */
@@ -104,7 +105,7 @@ export function openLockSession(
   const broken = new AbortController();
   client.on('error', (error) => broken.abort(error));
   client.on('end', () => broken.abort(new Error('Connection terminated')));
-  const close = (): void => socketOf(client).destroy();
+  const close = (): void => sever(client);
   return {
     client,
     broken: broken.signal,
@@ -162,8 +163,4 @@ async function beat(session: LockSession, everyMs: number, released: AbortSignal
     await delay(everyMs, undefined, { signal: released }).catch(() => {});
     if (!released.aborted) await session.client.query('SELECT 1');
   }
-}
-
-function socketOf(client: pg.Client): { destroy(): void } {
-  return (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream;
 }

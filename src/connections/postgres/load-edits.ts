@@ -1,5 +1,6 @@
 import type { Pool, PoolClient } from 'pg';
 import { BugError } from '../../errors.ts';
+import { SEES_NOTHING, snapshotParts } from '../../flow/log-position.ts';
 import type { Load } from '../../ports/load.ts';
 import type { Snapshot } from '../../ports/postgres-log.ts';
 import { logTable } from './capture-ddl.ts';
@@ -55,27 +56,29 @@ export async function hasEdits(client: PoolClient, load: Load): Promise<boolean>
   await client.query(BY_INDEX);
   const { rows } = await client.query<{ found: boolean }>(
     `SELECT EXISTS (${editedSince(load.name)}) AS found`,
-    windowOf(load.logPosition ?? ''),
+    windowOf(load.logPosition ?? SEES_NOTHING),
   );
   return rows[0]?.found === true;
 }
 
-/** How many rows of a table's log are in `to` and not in `from`, counted up to `most`. */
+const MOST_COUNTED = 10_000;
+
+/** How many rows of a table's log are in `to` and not in `from`; counted up to ten thousand. */
 export async function countBetween(
   pool: Pool,
   name: string,
   from: Snapshot,
   to: Snapshot,
-  most: number,
-): Promise<number> {
+): Promise<{ readonly rows: number; readonly atLeast: boolean }> {
   return await inTransaction(pool, { doing: 'looking at the log', table: logTable(name) }, async (client) => {
     await client.query(BY_INDEX);
     const { rows } = await client.query<{ n: number }>(
       `SELECT count(*)::int AS n FROM (SELECT FROM (${loggedSince(name)}) since
-       WHERE pg_visible_in_snapshot(xid, $3::pg_snapshot) LIMIT ${most}) counted`,
+       WHERE pg_visible_in_snapshot(xid, $3::pg_snapshot) LIMIT ${MOST_COUNTED}) counted`,
       [...windowOf(from), to],
     );
-    return rows[0]?.n ?? 0;
+    const counted = rows[0]?.n ?? 0;
+    return { rows: counted, atLeast: counted === MOST_COUNTED };
   });
 }
 
@@ -102,6 +105,6 @@ function editedSince(name: string): string {
 
 /** `$1` and `$2` of the above: from which transaction on none is seen, and which before it are not. */
 function windowOf(snapshot: Snapshot): [xmax: string, open: string[]] {
-  const [, xmax = '1', open = ''] = snapshot.split(':');
-  return [xmax, open === '' ? [] : open.split(',')];
+  const { xmax, open } = snapshotParts(snapshot);
+  return [String(xmax), open.map(String)];
 }

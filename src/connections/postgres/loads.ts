@@ -3,6 +3,7 @@ import { FencedError } from '../../errors.ts';
 import { isUnderWay, phasesBefore, type LoadEvent, type LoadPhase } from '../../flow/load-state.ts';
 import type { Load, Loads, PinnedVersion } from '../../ports/load.ts';
 import { quoteQualified } from '../identifiers.ts';
+import { readGroup } from './control-state.ts';
 import type { PostgresWhere } from './errors.ts';
 import { instantOf, instantSql, instantText } from './instants.ts';
 import { copied } from './load-copy.ts';
@@ -119,12 +120,7 @@ export function createLoads(options: LoadsOptions): Loads {
 
     noteApplied: (id, rows) => update(id, APPLIED, [rows]),
     published: (id, endOffsets) => update(id, PUBLISHED, [endOffsets.map(String)]),
-    consumers: () =>
-      inTransaction(pool, where('looking where the consumers are'), async (client) => {
-        const { group, topic } = consumers;
-        const found = await client.query<{ partition: number; next: string }>(CONSUMERS, [group, topic]);
-        return new Map(found.rows.map(({ partition, next }) => [partition, BigInt(next)]));
-      }),
+    consumers: async () => (await readGroup(pool, consumers.group, consumers.topic)).next,
     noteError: (id, text) => update(id, NOTE_ERROR, [text]),
 
     giveUp: (id) =>
@@ -249,9 +245,6 @@ const SKIP_EXPIRED = `
   WHERE o.group_id = $1 AND o.topic = $2 AND o.partition = given.n - 1 AND o.next_offset < given.low`;
 
 const RECONCILE = `UPDATE deltaferry.loads SET way = 'reconcile' WHERE id = $1`;
-
-const CONSUMERS = `
-  SELECT partition, next_offset AS next FROM deltaferry.offsets WHERE group_id = $1 AND topic = $2`;
 
 const PIN = `
   UPDATE deltaferry.loads SET delta_table_id = $2, version = $3, event_time = $4, total_rows = $5, live_offsets = $6::bigint[]

@@ -1,5 +1,5 @@
 import type { Pool } from 'pg';
-import { earlierOf, SEES_NOTHING } from '../../flow/log-position.ts';
+import { earlierOf, SEES_NOTHING, snapshotParts } from '../../flow/log-position.ts';
 import type { LogFacts, Snapshot } from '../../ports/postgres-log.ts';
 import { PARTITION_IDS, PARTITIONS_AHEAD, partitionRange } from './capture-ddl.ts';
 import { logPartitions } from './log-partitions.ts';
@@ -37,7 +37,9 @@ export function createLogUpkeep({
   }
 
   async function dropAcknowledged(acknowledged: Snapshot): Promise<void> {
-    const done = [...handedOut].filter(([, snapshot]) => xmin(acknowledged) >= xmax(snapshot));
+    const done = [...handedOut].filter(
+      ([, snapshot]) => snapshotParts(acknowledged).xmin >= snapshotParts(snapshot).xmax,
+    );
     const ranges = done.slice(0, DROPPED_AT_ONCE).map(([n]) => n);
     if (ranges.length === 0) return;
     // The disk is free again also where long transactions keep the log from ever being locked.
@@ -77,12 +79,4 @@ async function withoutLoads(pool: Pool, table: string, acknowledged: Snapshot): 
 /** The range of the next id, and those after it. */
 function aheadOf(nextId: bigint): bigint[] {
   return Array.from({ length: PARTITIONS_AHEAD }, (_, ahead) => nextId / PARTITION_IDS + BigInt(ahead));
-}
-
-function xmin(snapshot: Snapshot): bigint {
-  return BigInt(snapshot.split(':')[0] ?? 0);
-}
-
-function xmax(snapshot: Snapshot): bigint {
-  return BigInt(snapshot.split(':')[1] ?? 0);
 }

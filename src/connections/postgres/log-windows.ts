@@ -1,4 +1,4 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import type { LogWindow } from '../../ports/postgres-log.ts';
 import { copiedRows } from './copy-binary.ts';
@@ -12,7 +12,8 @@ import {
   smallWindowSql,
   windowSql,
 } from './log-sql.ts';
-import { connectionConfig, type PostgresOptions } from './pool.ts';
+import type { PostgresOptions } from './pool.ts';
+import { openReaders, sever } from './readers.ts';
 
 export interface LogWindows {
   /** Net changes in the order of their last change_id, some at a time, at the reader's pace. */
@@ -41,7 +42,7 @@ export function createLogWindows(
   log: string,
   where: (doing: string) => PostgresWhere,
 ): LogWindows {
-  const pool = openReaders(options);
+  const pool = openReaders(options, { max: 1, settings: READER_SETTINGS });
   const most = { rows: options.smallWindowRows, bytes: SMALL_WINDOW_BYTES };
   const small = { name: 'deltaferry small window', text: smallWindowSql(log, most) };
   const large = windowSql(log);
@@ -73,7 +74,7 @@ export function createLogWindows(
         throw translatePostgres(error, at);
       });
       let done = false;
-      const abandon = (): void => socketOf(client).destroy();
+      const abandon = (): void => sever(client);
       signal.addEventListener('abort', abandon, { once: true });
       try {
         signal.throwIfAborted();
@@ -95,21 +96,6 @@ export function createLogWindows(
   };
 }
 
-/** The driver's own deadline would strike in the midst of a large window, so these connections have none. */
-function openReaders(options: PostgresOptions): pg.Pool {
-  const config = connectionConfig(options);
-  const pool = new pg.Pool({
-    ...config,
-    options: `${config.options} ${READER_SETTINGS}`,
-    query_timeout: 0,
-    max: 1,
-    idleTimeoutMillis: 30_000,
-  });
-  pool.on('connect', (client) => client.on('error', () => {}));
-  pool.on('error', () => {});
-  return pool;
-}
-
 function valuesOf({ from, to, after }: LogWindow): string[] {
   return [from, to, String(after)];
 }
@@ -125,8 +111,4 @@ function loggedOf({ xid, micros, key, before, after }: SmallRow, changeId: strin
     after,
     size: key.length + (before?.length ?? 0) + (after?.length ?? 0),
   };
-}
-
-function socketOf(client: pg.PoolClient): { destroy(): void } {
-  return (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream;
 }

@@ -45,12 +45,17 @@ const KEEPALIVE_IDLE_MS = 10_000;
  * The caller ends it. A connection that breaks while idle is replaced in silence.
  */
 export function openPool(options: PostgresOptions): pg.Pool {
-  const pool = new pg.Pool({
-    ...connectionConfig(options),
-    max: options.maxConnections ?? DEFAULTS.maxConnections,
-    idleTimeoutMillis: 30_000,
-  });
-  // A broken connection fails the query in flight; its second word, an 'error' event, would end the process.
+  return silenced(
+    new pg.Pool({
+      ...connectionConfig(options),
+      max: options.maxConnections ?? DEFAULTS.maxConnections,
+      idleTimeoutMillis: 30_000,
+    }),
+  );
+}
+
+/** A broken connection fails the query in flight; its second word, an 'error' event, would end the process. */
+export function silenced(pool: pg.Pool): pg.Pool {
   pool.on('connect', (client) => client.on('error', ignore));
   pool.on('error', ignore);
   return pool;

@@ -1,4 +1,3 @@
-import pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import type { Micros, Value } from '../../change/change.ts';
 import { postgresParserFor } from '../../change/postgres-text.ts';
@@ -9,7 +8,8 @@ import type { PostgresWhere } from './errors.ts';
 import type { HistoryColumnNames } from './history-ddl.ts';
 import { instantOf } from './instants.ts';
 import { tablePiecesSql } from './table-pieces-sql.ts';
-import { connectionConfig, roleOf, type PostgresOptions } from './pool.ts';
+import { roleOf, type PostgresOptions } from './pool.ts';
+import { openReaders, sever } from './readers.ts';
 import { inTransaction } from './transaction.ts';
 
 export interface TablePiecesOptions {
@@ -48,7 +48,7 @@ interface Range {
 
 export function createTablePieces(options: TablePiecesOptions): TablePieces {
   const { table, mapping } = options;
-  const pool = openReaders(options.connection);
+  const pool = openReaders(options.connection, { max: 2 });
   const sql = tablePiecesSql(options);
   const where = (doing: string): PostgresWhere => ({ doing, table, role: roleOf(pool) });
   const rowOf = rowReader(mapping);
@@ -79,7 +79,7 @@ export function createTablePieces(options: TablePiecesOptions): TablePieces {
     read: (piece, signal) =>
       inTransaction(pool, where('reading rows'), async (client) => {
         const { after, upTo } = JSON.parse(piece) as Range;
-        const stop = (): void => socketOf(client).destroy();
+        const stop = (): void => sever(client);
         signal.throwIfAborted();
         signal.addEventListener('abort', stop, { once: true });
         try {
@@ -98,24 +98,6 @@ export function createTablePieces(options: TablePiecesOptions): TablePieces {
 
     close: () => pool.end(),
   };
-}
-
-/** The driver's own deadline never hears of the end of a COPY; the server's is enough. */
-function openReaders(options: PostgresOptions): pg.Pool {
-  const pool = new pg.Pool({
-    ...connectionConfig(options),
-    query_timeout: 0,
-    max: 2,
-    idleTimeoutMillis: 30_000,
-  });
-  pool.on('connect', (client) => client.on('error', () => {}));
-  pool.on('error', () => {});
-  return pool;
-}
-
-/** Only the end of its connection ends a COPY at once. */
-function socketOf(client: pg.PoolClient): { destroy(): void } {
-  return (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream;
 }
 
 /** Statistics of a table that was just filled know nothing yet, and a range is best read by the index of its key. */

@@ -47,9 +47,9 @@ async function target(held: People, loaded: People): Promise<Target> {
   const { version, tableId } = await createLoadTarget(client, table).pin();
   const staging = createLoadStaging(client, folder, PEOPLE);
   const lines = Object.entries(loaded).map(([key, name]) => staging.line([Number(key), name]));
-  const path = await staging.put(0, 0, lines);
+  const path = await staging.put(0, 0, [Buffer.from(lines.join('\n'))]);
   // As a process leaves it that is killed before it has noted the file.
-  await staging.put(0, 0, [staging.line([1, 'of a file that nobody knows'])]);
+  await staging.put(0, 0, [Buffer.from(staging.line([1, 'of a file that nobody knows']))]);
   const load: Load = {
     id,
     recordsOf: id,
