@@ -1,20 +1,9 @@
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
-import { serviceFlags } from '../bin/node-flags.js';
-import { peakMegabytes, perSecond, seconds, type Figure } from './figures.ts';
+import { perSecond, seconds, type Figure } from './figures.ts';
 import { fillHistory } from './load.ts';
-import { createDeltaTable, historyTable, openSite, STACK_DIR, type Site } from './site.ts';
+import { backfillCommand, stageFigures } from './load-command.ts';
+import { createDeltaTable, historyTable, openSite, stackPostgresUrl, type Site } from './site.ts';
 
-const MAIN = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url));
 const LONGEST_STATEMENT_MS = 3_600_000;
-
-interface Result {
-  readonly rows: number;
-  readonly seconds: number;
-  readonly stages: Readonly<Record<string, number>>;
-}
 
 /** A whole history in Postgres into an empty Delta table, beside Spark's own JDBC read of the same rows into another. */
 export async function backfillIntoDelta(rows: number): Promise<Figure[]> {
@@ -24,67 +13,28 @@ export async function backfillIntoDelta(rows: number): Promise<Figure[]> {
     // As before it was captured.
     await site.postgres.query(`SET deltaferry.origin = 'older'`);
     await fillHistory(site, rows);
-    const { result, peak } = await load(site);
+    const loaded = await backfillCommand('bench_into_delta', site.configFile, '--from', 'postgres');
     await verify(site, rows);
     const jdbcMs = await sparkJdbcRead(site, rows);
-    const took = result.seconds * 1000;
-    const stage = (name: string): number => (result.stages[name] ?? 0) * 1000;
-    const line = (what: string, ms: number, limit = '', ratio = '', budget = ''): Figure => ({
-      what,
-      figure: `${perSecond(rows, ms)}, ${seconds(ms)}`,
-      limit,
-      ratio,
-      budget,
-    });
-    const memory = (what: string, megabytes: number): Figure => ({
-      what,
-      figure: `${megabytes} MB`,
-      limit: '',
-      ratio: '',
-      budget: '≤ 512 MB',
-    });
+    const took = loaded.seconds * 1000;
     return [
-      line(
-        'history in Postgres until visible in Delta',
-        took,
-        `Spark JDBC into a Delta table: ${perSecond(rows, jdbcMs)}`,
-        `${(jdbcMs / took).toFixed(2)} of Spark JDBC`,
-        '≥ 50,000/s',
-      ),
-      line('  choosing the version, counting', stage('pinning')),
-      line('  dividing into pieces', stage('exporting')),
-      line('  reading, publishing and staging', stage('loading')),
-      line('  merging into the table', stage('handing over')),
-      memory('publisher, peak resident memory', peak.publisher),
-      memory('loader, peak resident memory', peak.loader),
+      {
+        what: 'history in Postgres until visible in Delta',
+        figure: `${perSecond(rows, took)}, ${seconds(took)}`,
+        limit: `Spark JDBC into a Delta table: ${perSecond(rows, jdbcMs)}`,
+        ratio: `${(jdbcMs / took).toFixed(2)} of Spark JDBC`,
+        budget: '≥ 50,000/s',
+      },
+      ...stageFigures(loaded, [
+        ['pinning', 'choosing the version, counting'],
+        ['exporting', 'dividing into pieces'],
+        ['loading', 'reading, publishing and staging'],
+        ['handing over', 'merging into the table'],
+      ]),
     ];
   } finally {
     await site.close();
   }
-}
-
-async function load(site: Site): Promise<{ result: Result; peak: { publisher: number; loader: number } }> {
-  const name = site.config.tables[0]!.name;
-  const args = ['backfill', name, '--config', site.configFile, '--stack', STACK_DIR];
-  const child = spawn(process.execPath, [...serviceFlags, MAIN, ...args, '--from', 'postgres', '--json'], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const peak = { publisher: 0, loader: 0 };
-  const watching = setInterval(() => {
-    try {
-      peak.publisher = peakMegabytes(child.pid!);
-      const children = readFileSync(`/proc/${child.pid}/task/${child.pid}/children`, 'utf8').trim();
-      if (children !== '') peak.loader = peakMegabytes(Number(children.split(' ')[0]));
-    } catch {
-      // One of them has just ended.
-    }
-  }, 100);
-  let printed = '';
-  child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
-  const [code] = (await once(child, 'close')) as [number | null];
-  clearInterval(watching);
-  if (code !== 0) throw new Error(`the backfill failed: ${printed}`);
-  return { result: JSON.parse(printed) as Result, peak };
 }
 
 async function verify(site: Site, rows: number): Promise<void> {
@@ -99,10 +49,7 @@ async function verify(site: Site, rows: number): Promise<void> {
 
 /** Milliseconds. */
 async function sparkJdbcRead(site: Site, rows: number): Promise<number> {
-  const { postgres } = JSON.parse(readFileSync(`${STACK_DIR}/stack.json`, 'utf8')) as {
-    postgres: { url: string };
-  };
-  const url = new URL(postgres.url);
+  const url = new URL(stackPostgresUrl());
   const options = {
     url: `jdbc:postgresql://${url.host}${url.pathname}`,
     dbtable: `(SELECT emp_id, name, salary FROM ${historyTable(site)} WHERE off_date IS NULL) AS current`,

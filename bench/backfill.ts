@@ -1,20 +1,28 @@
 /**
  * `npm run bench -- backfill [--rows N] [--random | --from postgres]`: a whole Delta table into an empty, indexed history, beside the
- * same rows by one COPY and by Spark's own JDBC writer. `--random`: the table's rows lie in random order of their ids.
+ * same rows from Kafka alone, by one COPY, and by Spark's own JDBC writer. `--random`: the table's rows lie in random order of their ids.
  * `--from postgres`: the other way (backfill-into-delta.ts).
  */
-import { spawn } from 'node:child_process';
-import { once } from 'node:events';
-import { readFileSync } from 'node:fs';
-import { fileURLToPath } from 'node:url';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { parseArgs } from 'node:util';
-import { serviceFlags } from '../bin/node-flags.js';
+import pg from 'pg';
+import { loadConfig } from '../src/service/config/load.ts';
+import { setupTables } from '../src/service/setup.ts';
 import { backfillIntoDelta } from './backfill-into-delta.ts';
-import { peakMegabytes, perSecond, printFigures, seconds, type Figure } from './figures.ts';
+import { perSecond, printFigures, seconds, type Figure } from './figures.ts';
 import { copyIntoTwin } from './load.ts';
-import { closeStack, createDeltaTable, historyTable, openSite, STACK_DIR, type Site } from './site.ts';
+import { backfillCommand, stageFigures, type Loaded } from './load-command.ts';
+import {
+  closeStack,
+  createDeltaTable,
+  historyTable,
+  openSite,
+  STACK_DIR,
+  stackPostgresUrl,
+  type Site,
+} from './site.ts';
 
-const MAIN = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url));
 const LONGEST_STATEMENT_MS = 3_600_000;
 
 const { values } = parseArgs({
@@ -40,88 +48,69 @@ try {
   await closeStack();
 }
 
-interface Result {
-  readonly rows: number;
-  readonly seconds: number;
-  readonly stages: Readonly<Record<string, number>>;
-}
-
-interface Peak {
-  publisher: number;
-  loader: number;
-}
-
 async function backfill(): Promise<Figure[]> {
   const site = await openSite('bench_backfill');
   try {
     await createDeltaTable(site, values.random ? 0 : rows);
     if (values.random) await fillInRandomOrder(site);
-    const { result, peak } = await load(site);
-    await verify(site);
+    const loaded = await backfillCommand('bench_backfill', site.configFile);
+    await verify(site.postgres, site);
+    const fromTopic = await copyFromTopic(site);
     await site.postgres.query('CHECKPOINT');
     const copyMs = await copyIntoTwin(site, rows);
     const jdbcMs = await sparkJdbc(site);
-    const took = result.seconds * 1000;
-    const stage = (name: string): number => (result.stages[name] ?? 0) * 1000;
-    const line = (what: string, ms: number, limit = '', ratio = '', budget = ''): Figure => ({
-      what,
-      figure: `${perSecond(rows, ms)}, ${seconds(ms)}`,
-      limit,
-      ratio,
-      budget,
-    });
+    const took = loaded.seconds * 1000;
     return [
-      line(
-        'Delta until visible in the indexed history',
-        took,
-        `COPY by one connection, indexed: ${perSecond(rows, copyMs)}; Spark JDBC, no index: ${perSecond(rows, jdbcMs)}`,
-        `${(copyMs / took).toFixed(2)} of COPY, ${(jdbcMs / took).toFixed(2)} of Spark JDBC`,
-        '≥ 67,000/s, aim 90,000/s',
-      ),
-      line('  choosing the version', stage('pinning')),
-      line('  exporting to the volume', stage('exporting')),
-      line('  reading, publishing and loading beside the table', stage('loading')),
-      line('  moving into the table', stage('handing over')),
-      memory('publisher, peak resident memory', peak.publisher),
-      memory('loader, peak resident memory', peak.loader),
+      {
+        what: 'Delta until visible in the indexed history',
+        figure: `${perSecond(rows, took)}, ${seconds(took)}`,
+        limit: `COPY by one connection, indexed: ${perSecond(rows, copyMs)}; Spark JDBC, no index: ${perSecond(rows, jdbcMs)}`,
+        ratio: `${(copyMs / took).toFixed(2)} of COPY, ${(jdbcMs / took).toFixed(2)} of Spark JDBC`,
+        budget: '≥ 67,000/s, aim 90,000/s',
+      },
+      ...stageFigures(loaded, [
+        ['pinning', 'choosing the version'],
+        ['exporting', 'exporting to the volume'],
+        ['loading', 'reading, publishing and loading beside the table'],
+        ['handing over', 'moving into the table'],
+      ]),
+      {
+        what: 'another database from Kafka alone (--from topic)',
+        figure: `${perSecond(rows, fromTopic.seconds * 1000)}, ${seconds(fromTopic.seconds * 1000)}`,
+        limit: '',
+        ratio: `${(took / 1000 / fromTopic.seconds).toFixed(2)} times the speed from Delta`,
+        budget: '',
+      },
+      ...stageFigures(fromTopic, [
+        ['loading', 'loading beside the table'],
+        ['handing over', 'moving into the table'],
+      ]),
     ];
   } finally {
     await site.close();
   }
 }
 
-function memory(what: string, megabytes: number): Figure {
-  return { what, figure: `${megabytes} MB`, limit: '', ratio: '', budget: '≤ 512 MB' };
+/** The same rows from the topic into another database: neither Delta nor whoever publishes has a part in it. */
+async function copyFromTopic(site: Site): Promise<Loaded> {
+  await site.postgres.query('CREATE DATABASE bench_copy');
+  const url = new URL(stackPostgresUrl());
+  url.pathname = '/bench_copy';
+  const configFile = join(STACK_DIR, 'bench_copy.yaml');
+  const tables = readFileSync(site.configFile, 'utf8');
+  writeFileSync(configFile, `postgres: { id: copy, url: '${url.href}' }\n${tables}`, { mode: 0o600 });
+  await setupTables(await loadConfig({ file: configFile, stackDir: STACK_DIR }));
+  const loaded = await backfillCommand('bench_backfill', configFile, '--from', 'topic');
+  const copy = new pg.Client({ connectionString: url.href });
+  await copy.connect();
+  await verify(copy, site);
+  await copy.end();
+  await site.postgres.query('DROP DATABASE bench_copy');
+  return loaded;
 }
 
-/** The command itself, in a process of its own as a user runs it. */
-async function load(site: Site): Promise<{ result: Result; peak: Peak }> {
-  const args = ['backfill', 'bench_backfill', '--config', site.configFile, '--stack', STACK_DIR, '--json'];
-  const child = spawn(process.execPath, [...serviceFlags, MAIN, ...args], {
-    stdio: ['ignore', 'pipe', 'inherit'],
-  });
-  const peak: Peak = { publisher: 0, loader: 0 };
-  const watching = setInterval(() => notePeak(child.pid!, peak), 100);
-  let printed = '';
-  child.stdout.on('data', (chunk: Buffer) => (printed += chunk.toString()));
-  const [code] = (await once(child, 'close')) as [number | null];
-  clearInterval(watching);
-  if (code !== 0) throw new Error(`the backfill failed: ${printed}`);
-  return { result: JSON.parse(printed) as Result, peak };
-}
-
-function notePeak(pid: number, peak: Peak): void {
-  try {
-    peak.publisher = peakMegabytes(pid);
-    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
-    if (children !== '') peak.loader = peakMegabytes(Number(children.split(' ')[0]));
-  } catch {
-    // One of them has just ended.
-  }
-}
-
-async function verify(site: Site): Promise<void> {
-  const { rows: found } = await site.postgres.query<{ n: string; keys: string }>(
+async function verify(postgres: pg.Client, site: Site): Promise<void> {
+  const { rows: found } = await postgres.query<{ n: string; keys: string }>(
     `SELECT count(*) AS n, count(DISTINCT emp_id) AS keys FROM ${historyTable(site)} WHERE is_active AND off_date IS NULL`,
   );
   const { n, keys } = found[0]!;
@@ -140,10 +129,7 @@ async function fillInRandomOrder(site: Site): Promise<void> {
 
 /** Spark's own writer into a table without an index; milliseconds. */
 async function sparkJdbc(site: Site): Promise<number> {
-  const url = new URL(
-    (JSON.parse(readFileSync(`${STACK_DIR}/stack.json`, 'utf8')) as { postgres: { url: string } }).postgres
-      .url,
-  );
+  const url = new URL(stackPostgresUrl());
   await site.postgres.query('CREATE TABLE jdbc_twin (emp_id bigint, name text, salary numeric(12,2))');
   const options = {
     url: `jdbc:postgresql://${url.host}${url.pathname}?reWriteBatchedInserts=true`,

@@ -113,7 +113,7 @@ export async function untilVisible(
   );
 }
 
-function stackPostgresUrl(): string {
+export function stackPostgresUrl(): string {
   return (JSON.parse(readFileSync(join(STACK_DIR, 'stack.json'), 'utf8')) as { postgres: { url: string } })
     .postgres.url;
 }

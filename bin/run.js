@@ -7,7 +7,15 @@ import { runInPlace } from './child.js';
 import { quietFlags } from './node-flags.js';
 import { MissingRequirement } from './requirements.js';
 
-const tasks = { check, test, bench, format };
+const tasks = { check, test, bench, soak, format };
+
+/** Tests with more of what `npm test` can only afford a little of. */
+const soaks = {
+  backfill: {
+    files: ['test/crash/backfill-crashes.engine.test.ts', 'test/crash/into-delta-crashes.engine.test.ts'],
+    more: { LOAD_ROWS: '2000000', LOAD_KILLS: '40', INTO_DELTA_ROWS: '200000', INTO_DELTA_ROUNDS: '5' },
+  },
+};
 
 /** Tests that need no engine; one that does is called *.engine.test.ts. */
 const pureFolders = [
@@ -29,7 +37,7 @@ await main(async () => {
   const task = Object.hasOwn(tasks, name ?? '') ? tasks[name] : undefined;
   if (task === undefined)
     throw new MissingRequirement(`usage: node bin/run.js ${Object.keys(tasks).join('|')} [arguments]`);
-  const { node } = await prepare({ need: task === test || task === bench ? 'engines' : 'dependencies' });
+  const { node } = await prepare({ need: [test, bench, soak].includes(task) ? 'engines' : 'dependencies' });
   process.chdir(root);
   return task(node, args);
 });
@@ -49,6 +57,14 @@ async function check(node) {
   const summary = failed.length === 0 ? 'all good' : `FAILED: ${failed.map(({ name }) => name).join(', ')}`;
   process.stdout.write(`check: ${summary} (${seconds(began)} s)\n`);
   return failed.length === 0 ? 0 : 1;
+}
+
+function soak(node, [name, ...args]) {
+  if (!Object.hasOwn(soaks, name ?? ''))
+    throw new MissingRequirement(`usage: npm run soak -- ${Object.keys(soaks).join('|')}`);
+  const { files, more } = soaks[name];
+  Object.assign(process.env, { ...more, ...process.env, DELTAFERRY_TEST_CONCURRENCY: '1' });
+  return test(node, [...args, ...files]);
 }
 
 /** All tests on the real engines, or the given files. */

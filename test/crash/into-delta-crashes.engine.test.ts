@@ -10,17 +10,17 @@ import { QUICK, startService } from '../support/service.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { undoing } from '../support/undoing.ts';
 
-const ROWS = 8000;
+const ROWS = Number(process.env['INTO_DELTA_ROWS'] ?? 8000);
 /** Delta has some of them, half of these wrong, and some that Postgres does not have. */
 const IN_DELTA = 2000;
 const IN_DELTA_7 = 7 * Math.floor(IN_DELTA / 7);
-const ABSENT = 50_000;
-const PIECE = 100;
+const ABSENT = ROWS + 50_000;
+const PIECE = Math.ceil(ROWS / 80);
 /** When to kill: as it begins, as rows are published, once more are staged, as it is merged, once a part of it is merged. */
 type Aim = 'begin' | 'load' | 'stage' | 'merge' | 'merged';
-/** CRASH_ROUNDS=2 kills twice as often. */
+/** INTO_DELTA_ROUNDS=2 kills twice as often. */
 const AIMS = (['begin', 'load', 'stage', 'merge', 'merged'] as const).flatMap((aim): Aim[] =>
-  Array<Aim>(Number(process.env['CRASH_ROUNDS'] ?? 1)).fill(aim),
+  Array<Aim>(Number(process.env['INTO_DELTA_ROUNDS'] ?? 1)).fill(aim),
 );
 
 describe('a load from Postgres into Delta whose processes are killed again and again', () => {

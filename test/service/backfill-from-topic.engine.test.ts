@@ -1,85 +1,23 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import { before, describe, it } from 'node:test';
-import kafkajs from 'kafkajs';
-import pg from 'pg';
+import type pg from 'pg';
 import { createChangeLog } from '../../src/connections/kafka/change-log.ts';
 import { latestPosition } from '../../src/connections/kafka/latest-position.ts';
-import { openPool } from '../../src/connections/postgres/pool.ts';
 import { newestOnTopic, type LoadManifest } from '../../src/flow/load-manifest.ts';
 import { backfillTable, type BackfillResult } from '../../src/service/backfill.ts';
-import { loadConfig } from '../../src/service/config/load.ts';
 import type { Config } from '../../src/service/config/schema.ts';
 import { createLogger } from '../../src/service/logger.ts';
-import { setupTables } from '../../src/service/setup.ts';
+import { compactAtOnce } from '../support/compaction.ts';
+import { openCopy, type Copy } from '../support/copy.ts';
 import { endsWell } from '../support/ends-well.ts';
 import { committedKeys } from '../support/load-records.ts';
 import { openSite, type Site } from '../support/site.ts';
-import { undoing, type Later } from '../support/undoing.ts';
+import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker } from '../support/worker.ts';
 
 const ROWS = 3000;
 const DELETED = 1000;
-
-/** Another database on the same server, which has its own name and cannot reach Databricks. */
-interface Target {
-  readonly config: Config;
-  readonly configFile: string;
-  readonly pool: pg.Pool;
-}
-
-async function openTarget(site: Site, later: Later): Promise<Target> {
-  const name = `${site.name}_copy`;
-  const server = new pg.Client({ connectionString: site.config.postgres.url });
-  await server.connect();
-  await server.query(`create database ${name}`);
-  await server.end();
-  const folder = later(mkdtempSync(join(tmpdir(), 'deltaferry-copy-')), (made) =>
-    rmSync(made, { recursive: true, force: true }),
-  );
-  const configFile = join(folder, 'deltaferry.yaml');
-  const url = new URL(site.config.postgres.url);
-  url.pathname = `/${name}`;
-  const pool = openPool({ url: url.href, applicationName: 'deltaferry test' });
-  later(pool, async () => {
-    await pool.end();
-    const dropping = new pg.Client({ connectionString: site.config.postgres.url });
-    await dropping.connect();
-    await dropping.query(`drop database ${name} with (force)`);
-    await dropping.end();
-  });
-  const { kafka, registry, databricks, topics } = site.config;
-  const [{ key, columns, ...table }] = site.config.tables as unknown as readonly [Record<string, unknown>];
-  const input = {
-    kafka: { brokers: kafka.brokers, clientId: name },
-    registry: { url: registry.url },
-    postgres: { id: 'replica', url: url.href },
-    databricks,
-    tables: [
-      {
-        name: table['name'],
-        topic: table['topic'],
-        partitions: table['partitions'],
-        direction: 'delta-to-postgres',
-        key,
-        columns: { emp_id: 'bigint', name: 'text', salary: 'numeric(12,2)' },
-        postgres: { table: 'public.employees' },
-        delta: { table: site.deltaTable },
-      },
-    ],
-    topics: { positions: topics.positions },
-  };
-  assert.ok(columns);
-  writeFileSync(configFile, JSON.stringify(input), { mode: 0o600 });
-  await setupTables(await loadConfig({ file: configFile, env: {} }));
-  // Nobody answers there.
-  const nowhere = { ...input, databricks: { ...databricks, host: '127.0.0.1', port: 1 } };
-  writeFileSync(configFile, JSON.stringify(nowhere), { mode: 0o600 });
-  return { config: await loadConfig({ file: configFile, env: {} }), configFile, pool };
-}
 
 async function load(config: Config, from: 'delta' | 'topic'): Promise<BackfillResult> {
   const troubles: unknown[] = [];
@@ -136,34 +74,12 @@ async function manifest(site: Site): Promise<LoadManifest> {
 }
 
 /** The offsets of the group that applies changes to this target's history. */
-async function liveOffsets({ pool }: Target): Promise<bigint[]> {
+async function liveOffsets({ pool }: Copy): Promise<bigint[]> {
   const { rows } = await pool.query<{ next: string }>(
     `SELECT next_offset AS next FROM deltaferry.offsets
      WHERE group_id LIKE 'deltaferry.postgres-history.replica.%' AND held_by IS NULL ORDER BY partition`,
   );
   return rows.map(({ next }) => BigInt(next));
-}
-
-/** Has the broker compact the topic as soon as it can. */
-async function compactAtOnce({ kafka, name }: Site): Promise<void> {
-  const admin = kafka.admin();
-  await admin.connect();
-  const settings = {
-    'cleanup.policy': 'compact',
-    'segment.ms': '1',
-    'min.cleanable.dirty.ratio': '0',
-    'max.compaction.lag.ms': '1',
-    'delete.retention.ms': '0',
-  };
-  const configEntries = Object.entries(settings).map(([key, value]) => ({ name: key, value }));
-  try {
-    await admin.alterConfigs({
-      validateOnly: false,
-      resources: [{ type: kafkajs.ConfigResourceTypes.TOPIC, name: `${name}_backfill`, configEntries }],
-    });
-  } finally {
-    await admin.disconnect();
-  }
 }
 
 /** As retention does: nothing before the offset is on the changes topic any more. */
@@ -182,12 +98,12 @@ async function expire({ kafka, topic }: Site, partition: number, before: bigint)
 describe('a database that is loaded from the topic alone', () => {
   const later = undoing();
   let site: Site;
-  let target: Target;
+  let target: Copy;
 
   before(async () => {
     site = later(await openSite({ prefix: 'from_topic', partitions: 2 }), (made) => made.drop());
-    target = await openTarget(site, later);
-    await compactAtOnce(site);
+    target = await openCopy(site, later);
+    await compactAtOnce(site.kafka, `${site.name}_backfill`, 1);
     await change(
       site,
       `INSERT INTO $T SELECT id, concat('Employee ', id), CAST(id % 1000 AS DECIMAL(12,2)) FROM range(${ROWS})`,

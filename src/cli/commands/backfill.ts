@@ -30,7 +30,7 @@ export const backfillCommand: AddCommand = (program, context) => {
   )
     .summary('load a whole table')
     .description(
-      'Loads a history table in Postgres from its Delta table, at one version of it, without a gap to the live changes. A table that holds rows is brought to what Delta holds. Can be stopped, or killed, and resumed.',
+      'Loads a whole table, without a gap to the live changes: the history in Postgres from one version of its Delta table, or the Delta table from the one in Postgres. A table that holds rows is brought to what its source holds. Can be stopped, or killed, and resumed.',
     )
     .argument('<table>', 'name of a table in the configuration')
     .option(
