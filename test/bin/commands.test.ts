@@ -112,7 +112,7 @@ describe('the checkout’s tasks', () => {
     using checkout = withTools(undefined);
     checkout.write('bench/live.ts', '');
     const task = await checkout.start('run', 'chekc').result;
-    assert.match(task.output, /check\|test\|bench\|format/);
+    assert.match(task.output, /check\|test\|bench\|soak\|format/);
     assert.equal(task.code, 2);
     const bench = await checkout.start('run', 'bench', 'lives').result;
     assert.match(bench.output, /npm run bench -- live/);
