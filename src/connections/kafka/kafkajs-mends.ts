@@ -1,4 +1,5 @@
 import { createRequire } from 'node:module';
+import { produceRequest } from './produce-request.ts';
 
 /** The part of kafkajs's request queue that is mended (kafkajs 2.2.4, its last release). */
 interface RequestQueue {
@@ -54,4 +55,12 @@ export function mendRequestQueue(): void {
     clearTimeout(this.throttleCheckTimeoutId ?? undefined);
     this.throttleCheckTimeoutId = null;
   };
+}
+
+/** kafkajs loads the encoder of its produce requests with the first of them; from now on it finds ours. */
+export function mendProduceRequest(): void {
+  const load = createRequire(import.meta.url);
+  const path = load.resolve('kafkajs/src/protocol/requests/produce/v3/request.js');
+  load(path);
+  load.cache[path]!.exports = produceRequest;
 }

@@ -1,0 +1,106 @@
+import assert from 'node:assert/strict';
+import { createRequire } from 'node:module';
+import { describe, it } from 'node:test';
+import type { IHeaders, Message } from 'kafkajs';
+import { registerCodecs } from '../../../src/connections/kafka/codecs.ts';
+import { produceRequest, type ProduceRequest } from '../../../src/connections/kafka/produce-request.ts';
+import { varint, varintSize } from '../../../src/connections/kafka/varint.ts';
+import { seededRandom } from '../../support/change-generator.ts';
+
+const load = createRequire(import.meta.url);
+const original = load('kafkajs/src/protocol/requests/produce/v3/request.js') as typeof produceRequest;
+const Long = load('kafkajs/src/utils/long.js') as { fromValue(value: string): { toString(): string } };
+const Encoder = load('kafkajs/src/protocol/encoder.js') as {
+  new (): { writeVarLong(value: number): { readonly buffer: Buffer } };
+  sizeOfVarLong(value: number): number;
+};
+const LZ4 = 3;
+const GZIP = 1;
+
+/** The same instant for both: records without a time of their own get that of the request. */
+async function bothOf(request: ProduceRequest): Promise<[ours: Buffer, theirs: Buffer]> {
+  const { now } = Date;
+  Date.now = () => 1_795_000_000_000;
+  try {
+    return [(await produceRequest(request).encode()).buffer, (await original(request).encode()).buffer];
+  } finally {
+    Date.now = now;
+  }
+}
+
+function requests(random: () => number) {
+  const below = (limit: number): number => Math.floor(random() * limit);
+  const bytes = (most: number): Buffer => Buffer.from(Array.from({ length: below(most) }, () => below(256)));
+  const text = (): string => 'kö𝄞'.repeat(below(4)) + String(below(1000));
+  const either = (): Buffer | string => (random() < 0.5 ? bytes(300) : text());
+  const message = (): Message => {
+    const headers: IHeaders = {};
+    for (let left = below(4); left > 0; left--)
+      headers[text()] = random() < 0.3 ? [bytes(20), text()] : either();
+    return {
+      key: random() < 0.2 ? null : either(),
+      value: random() < 0.2 ? null : random() < 0.05 ? Buffer.alloc(20_000, 7) : either(),
+      ...(random() < 0.5 ? { headers } : {}),
+    };
+  };
+  // With times: all of them, as kafkajs does it right for those only.
+  const batch = (): Message[] => {
+    const timed = random() < 0.3;
+    return Array.from({ length: 1 + below(random() < 0.1 ? 400 : 20) }, () => ({
+      ...message(),
+      ...(timed ? { timestamp: String(1_700_000_000_000 + below(90 * 86_400_000)) } : {}),
+    }));
+  };
+  return (compression: number): ProduceRequest => ({
+    acks: -1,
+    timeout: 30_000,
+    compression,
+    ...(random() < 0.5
+      ? {}
+      : {
+          transactionalId: text(),
+          producerId: Long.fromValue(String(2 ** 40 + below(9))),
+          producerEpoch: below(9),
+        }),
+    topicData: Array.from({ length: 1 + below(3) }, () => ({
+      topic: `topic-${below(100)}`,
+      partitions: Array.from({ length: 1 + below(3) }, (_, partition) => ({
+        partition,
+        firstSequence: below(2 ** 31),
+        messages: batch(),
+      })),
+    })),
+  });
+}
+
+describe('a produce request', () => {
+  const seed = Number(process.env['PRODUCE_SEED'] ?? Date.now() % 1_000_000);
+
+  it('is byte for byte what kafkajs would send', async () => {
+    registerCodecs();
+    const next = requests(seededRandom(seed));
+    for (let run = 0; run < 300; run++) {
+      const [ours, theirs] = await bothOf(next([0, LZ4, GZIP][run % 3]!));
+      assert.ok(ours.equals(theirs), `seed ${seed} (set PRODUCE_SEED), request ${run}`);
+    }
+  });
+
+  it('says of itself what kafkajs would', () => {
+    const request = requests(seededRandom(seed))(0);
+    const { encode: _ours, expectResponse, ...ours } = produceRequest(request);
+    const { encode: _theirs, expectResponse: theirAnswer, ...theirs } = original(request);
+    assert.deepEqual(ours, theirs);
+    assert.equal(expectResponse(), theirAnswer());
+    assert.equal(produceRequest({ ...request, acks: 0 }).expectResponse(), false);
+  });
+
+  it('has numbers of any size as kafkajs writes them', () => {
+    const into = Buffer.alloc(10);
+    const edges = Array.from({ length: 51 }, (_, bit) => 2 ** bit).flatMap((n) => [n - 1, n, -n, -n - 1]);
+    for (const value of [0, ...edges]) {
+      const end = varint(into, 0, value);
+      assert.deepEqual(into.subarray(0, end), new Encoder().writeVarLong(value).buffer, String(value));
+      assert.equal(varintSize(value), end, String(value));
+    }
+  });
+});
