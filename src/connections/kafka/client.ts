@@ -1,6 +1,6 @@
 import kafkajs, { type Kafka, type KafkaConfig, type LogEntry, type SASLOptions } from 'kafkajs';
 import { registerCodecs } from './codecs.ts';
-import { mendProduceRequest, mendRequestQueue } from './kafkajs-mends.ts';
+import { mendBatches, mendRequestQueue } from './kafkajs-mends.ts';
 import { openSocket } from './sockets.ts';
 
 export interface KafkaOptions {
@@ -52,7 +52,7 @@ const LONGEST_RETRY_MS = 1000;
 export function openKafka(options: KafkaOptions): Kafka {
   registerCodecs();
   mendRequestQueue();
-  mendProduceRequest();
+  mendBatches();
   const config: KafkaConfig = {
     brokers: [...options.brokers],
     clientId: options.clientId,

@@ -20,6 +20,16 @@ export function compressionType(name: Compression): (typeof TYPES)[Compression] 
   return TYPES[name];
 }
 
+export interface Codec {
+  compress(records: { readonly buffer: Buffer }): Promise<Buffer>;
+  decompress(packed: Buffer): Promise<Buffer>;
+}
+
+/** By the number that a batch has of it; throws kafkajs's error where there is none. */
+export function codecOf(type: number): Codec {
+  return (kafkajs.CompressionCodecs as Readonly<Record<number, () => Codec>>)[type]!();
+}
+
 /** kafkajs itself brings gzip only; its codecs are one table for the whole process. */
 export function registerCodecs(): void {
   kafkajs.CompressionCodecs[kafkajs.CompressionTypes.LZ4] = () => ({

@@ -38,6 +38,9 @@ export interface RawPartition {
 export interface RawMessage {
   readonly offset: string;
   readonly timestamp: string;
+  /** Both as numbers: where our own decoder has read the batch. */
+  readonly at?: number;
+  readonly time?: number;
   readonly key: Buffer | null;
   readonly value: Buffer | null;
   readonly headers?: Readonly<Record<string, Buffer | readonly Buffer[] | undefined>>;
@@ -108,7 +111,7 @@ export function committedPart(raw: RawPartition, from: bigint): PartitionFetch {
   let nextAborted = 0;
   const records: StreamRecord[] = [];
   for (const message of raw.messages) {
-    const offset = BigInt(message.offset);
+    const offset = BigInt(message.at ?? message.offset);
     for (
       let entry = aborted[nextAborted];
       entry !== undefined && entry.first <= offset;
@@ -125,7 +128,12 @@ export function committedPart(raw: RawPartition, from: bigint): PartitionFetch {
     if (context?.inTransaction === true && open.has(context.producerId)) continue;
     // The broker answers with whole batches: the first may begin before the offset asked for.
     if (offset < from) continue;
-    records.push({ offset, key: message.key, value: message.value, timestamp: Number(message.timestamp) });
+    records.push({
+      offset,
+      key: message.key,
+      value: message.value,
+      timestamp: message.time ?? Number(message.timestamp),
+    });
   }
   const end = BigInt(raw.highWatermark);
   return {

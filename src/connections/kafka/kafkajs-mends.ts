@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
 import { produceRequest } from './produce-request.ts';
+import { decodeBatch } from './record-batch-decoder.ts';
 
 /** The part of kafkajs's request queue that is mended (kafkajs 2.2.4, its last release). */
 interface RequestQueue {
@@ -57,10 +58,14 @@ export function mendRequestQueue(): void {
   };
 }
 
-/** kafkajs loads the encoder of its produce requests with the first of them; from now on it finds ours. */
-export function mendProduceRequest(): void {
+/** kafkajs loads what encodes and decodes batches with the first request of its kind; from now on it finds ours. */
+export function mendBatches(): void {
   const load = createRequire(import.meta.url);
-  const path = load.resolve('kafkajs/src/protocol/requests/produce/v3/request.js');
-  load(path);
-  load.cache[path]!.exports = produceRequest;
+  const replace = (module: string, by: unknown): void => {
+    const path = load.resolve(`kafkajs/src/protocol/${module}.js`);
+    load(path);
+    load.cache[path]!.exports = by;
+  };
+  replace('requests/produce/v3/request', produceRequest);
+  replace('recordBatch/v0/decoder', decodeBatch);
 }

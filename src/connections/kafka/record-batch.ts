@@ -1,5 +1,6 @@
 import { createRequire } from 'node:module';
-import kafkajs, { type IHeaders, type Message } from 'kafkajs';
+import type { IHeaders, Message } from 'kafkajs';
+import { codecOf } from './codecs.ts';
 import { varint, varintSize } from './varint.ts';
 
 /** What a batch says of its producer, as kafkajs has it: numbers of 64 bits have a type of its own. */
@@ -35,8 +36,7 @@ export async function encodeBatch(
   const given = messages.flatMap(({ timestamp }) => (timestamp === undefined ? [] : [timestamp])).sort();
   const first = Number(given[0] ?? now);
   const records = writeRecords(messages, first, now);
-  const codec = compression === 0 ? null : kafkajs.CompressionCodecs[compression as 1]();
-  const packed = codec === null ? records : await codec.compress({ buffer: records });
+  const packed = compression === 0 ? records : await codecOf(compression).compress({ buffer: records });
   const batch = Buffer.allocUnsafe(HEAD_BYTES + BODY_HEAD_BYTES + packed.length);
   const body = batch.subarray(HEAD_BYTES);
   let at = body.writeInt16BE(compression | (origin.transactionalId === null ? 0 : IN_TRANSACTION));

@@ -23,3 +23,25 @@ export function varint(into: Uint8Array, at: number, value: number): number {
   into[at] = rest;
   return at + 1;
 }
+
+/** Reads them one after the other. */
+export class VarintReader {
+  readonly bytes: Uint8Array;
+  at: number;
+
+  constructor(bytes: Uint8Array, at: number) {
+    this.bytes = bytes;
+    this.at = at;
+  }
+
+  read(): number {
+    const { bytes } = this;
+    let byte = bytes[this.at++]!;
+    let rest = byte & 0x7f;
+    for (let scale = 0x80; byte >= 0x80; scale *= 0x80) {
+      byte = bytes[this.at++]!;
+      rest += (byte & 0x7f) * scale;
+    }
+    return rest % 2 === 0 ? rest / 2 : -(rest + 1) / 2;
+  }
+}

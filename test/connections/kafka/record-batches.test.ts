@@ -4,6 +4,8 @@ import { describe, it } from 'node:test';
 import type { IHeaders, Message } from 'kafkajs';
 import { registerCodecs } from '../../../src/connections/kafka/codecs.ts';
 import { produceRequest, type ProduceRequest } from '../../../src/connections/kafka/produce-request.ts';
+import { encodeBatch } from '../../../src/connections/kafka/record-batch.ts';
+import { decodeBatch } from '../../../src/connections/kafka/record-batch-decoder.ts';
 import { varint, varintSize } from '../../../src/connections/kafka/varint.ts';
 import { seededRandom } from '../../support/change-generator.ts';
 
@@ -14,6 +16,13 @@ const Encoder = load('kafkajs/src/protocol/encoder.js') as {
   new (): { writeVarLong(value: number): { readonly buffer: Buffer } };
   sizeOfVarLong(value: number): number;
 };
+const Decoder = load('kafkajs/src/protocol/decoder.js') as new (buffer: Buffer) => {
+  buffer: Buffer;
+  offset: number;
+};
+const originalDecoder = load('kafkajs/src/protocol/recordBatch/v0/decoder.js') as (
+  source: object,
+) => Promise<{ readonly records: readonly object[] }>;
 const LZ4 = 3;
 const GZIP = 1;
 
@@ -72,6 +81,70 @@ function requests(random: () => number) {
     })),
   });
 }
+
+/** As kafkajs's own decoder has it: a plain object. */
+const plain = (record: object) =>
+  Object.fromEntries(
+    ['magicByte', 'attributes', 'timestamp', 'offset', 'key', 'value', 'headers', 'isControlRecord'].map(
+      (name) => [name, (record as Record<string, unknown>)[name]],
+    ),
+  );
+
+describe('a record batch', () => {
+  const seed = Number(process.env['BATCH_SEED'] ?? Date.now() % 1_000_000);
+  const random = seededRandom(seed);
+  const next = requests(random);
+  const hint = (run: number): string => `seed ${seed} (set BATCH_SEED), batch ${run}`;
+
+  async function batch(run: number): Promise<Buffer> {
+    const { topicData, transactionalId = null, producerId = -1, producerEpoch = 0 } = next(0);
+    const { messages, firstSequence = 0 } = topicData[0]!.partitions[0]!;
+    const origin = { transactionalId, producerId, producerEpoch, firstSequence };
+    const encoded = await encodeBatch(messages, origin, [0, LZ4, GZIP][run % 3]!, 1_795_000_000_000);
+    // As the broker stores it: with the offsets it has given, and now and then with its own time or as a mark of its own.
+    encoded.writeBigInt64BE(BigInt(Math.floor(random() * 2 ** 45)));
+    const attributes = encoded.readInt16BE(21);
+    encoded.writeInt16BE(attributes | (random() < 0.2 ? 8 : 0) | (random() < 0.2 ? 32 : 0), 21);
+    return encoded;
+  }
+
+  it('is decoded as kafkajs would', async () => {
+    registerCodecs();
+    for (let run = 0; run < 300; run++) {
+      const encoded = await batch(run);
+      const behind = Buffer.concat([Buffer.alloc(5), encoded, Buffer.alloc(60)]);
+      const [one, other] = [new Decoder(behind), new Decoder(behind)];
+      one.offset = other.offset = 5;
+      const { records, ...ours } = await decodeBatch(one);
+      const { records: theirRecords, ...theirs } = await originalDecoder(other);
+      assert.deepEqual(records.map(plain), theirRecords.map(plain), hint(run));
+      const { magicByte, ...context } = ours;
+      assert.equal(magicByte, 2);
+      assert.deepEqual(context, theirs, hint(run));
+      assert.equal(one.offset, other.offset, hint(run));
+      for (const record of records) {
+        assert.deepEqual(
+          [String(record.at), String(record.time)],
+          [record.offset, record.timestamp],
+          hint(run),
+        );
+        assert.deepEqual(record.batchContext, ours, hint(run));
+      }
+    }
+  });
+
+  it('that the fetch has cut off is no batch, and one that compaction has emptied has no records', async () => {
+    const encoded = await batch(0);
+    for (const length of [61, encoded.length - 1])
+      await assert.rejects(decodeBatch(new Decoder(encoded.subarray(0, length))), {
+        name: 'KafkaJSPartialMessageError',
+      });
+    const empty = Buffer.from(encoded.subarray(0, 61));
+    empty.writeInt32BE(61 - 12, 8);
+    empty.writeInt32BE(0, 57);
+    assert.deepEqual((await decodeBatch(new Decoder(empty))).records, []);
+  });
+});
 
 describe('a produce request', () => {
   const seed = Number(process.env['PRODUCE_SEED'] ?? Date.now() % 1_000_000);
