@@ -1,4 +1,4 @@
-// The checkout's own tasks: `node bin/run.js check|test|bench|format`.
+// The checkout's own tasks: `node bin/run.js check|test|bench|soak|format`.
 import { spawn } from 'node:child_process';
 import { existsSync, readdirSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';

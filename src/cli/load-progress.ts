@@ -41,15 +41,21 @@ export function loadProgressText(table: string): (progress: BackfillProgress, no
     const first = samples[0]!;
     const perSecond = (now_: number, then: number): number =>
       now === first.at ? 0 : ((now_ - then) / (now - first.at)) * 1000;
-    const total = pinned?.rows ?? 0;
+    const total = Math.max(0, (pinned?.rows ?? 0) - progress.rejected);
     const speed = perSecond(applied, first.applied);
     const share = total === 0 ? 100 : Math.floor((applied / total) * 100);
+    // Where the terminal cuts a line off, what matters most is left. Loaded from the topic, nothing is read or published.
+    const isPublished = progress.source === 'topic' || first.published >= total;
     return [
       `${head}${count(applied)} of ${rows(total)} (${share}%)`,
-      `read ${rate(perSecond(read, first.read))}`,
-      `published ${rate(perSecond(published, first.published))}`,
-      `applied ${rate(speed)}`,
       ...(speed > 0 ? [`${duration((total - applied) / speed)} left`] : []),
+      `applied ${rate(speed)}`,
+      ...(isPublished
+        ? []
+        : [
+            `published ${rate(perSecond(published, first.published))}`,
+            `read ${rate(perSecond(read, first.read))}`,
+          ]),
     ].join(' · ');
   };
 }
@@ -76,7 +82,7 @@ export function count(n: number): string {
 }
 
 function rate(perSecond: number): string {
-  return `${count(perSecond)}/s`;
+  return perSecond < 10_000 ? `${count(perSecond)}/s` : `${count(perSecond / 1000)}k/s`;
 }
 
 /** `4 s`, `2:05 min`, `1:00:09 h` */

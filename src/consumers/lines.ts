@@ -31,7 +31,9 @@ export function createLines(): Lines {
       return bytes;
     },
     add(line) {
-      const most = line.length * MOST_UTF8_BYTES + 1;
+      let most = line.length * MOST_UTF8_BYTES + 1;
+      // Of a long line it is worth knowing: what it does not take of a slab is lost.
+      if (most > SLAB_BYTES / 16) most = Buffer.byteLength(line) + 1;
       if (slab.length - at < most) {
         close();
         slab = Buffer.allocUnsafeSlow(Math.max(SLAB_BYTES, most));

@@ -8,6 +8,8 @@ export async function within<T>(
   late: () => Error,
   signal?: AbortSignal,
 ): Promise<T> {
+  // Whatever comes first, the rest of it is nobody's failure.
+  work.catch(() => {});
   signal?.throwIfAborted();
   let timer: NodeJS.Timeout | undefined;
   let onAbort: (() => void) | undefined;
@@ -21,6 +23,5 @@ export async function within<T>(
   } finally {
     clearTimeout(timer);
     if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
-    work.catch(() => {});
   }
 }

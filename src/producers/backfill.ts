@@ -14,6 +14,7 @@ import {
 import { caughtUp, liveOffsetsNow, mergedByNow } from './load-catch-up.ts';
 import type { LoadFromTopic } from './load-from-topic.ts';
 import { alreadyBegun, alreadyRunning, nothingToResume } from './load-refusals.ts';
+import { noting } from './noting.ts';
 import { publishAndLoad } from './publish-and-load.ts';
 
 const LEASE_MS = 3_000;
@@ -147,7 +148,12 @@ async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): P
     await publishAndLoad(deps, { ...load, pinned }, pieces, () => progress, tell, signal);
   } else if (load.phase === 'handover') {
     tell({ stage: 'loading' });
-    await deps.loader.run(load, (applied) => tell({ applied }), signal);
+    const noted = noting<number>((rows) => loads.noteApplied(begun.id, rows));
+    const onApplied = (applied: number): void => {
+      tell({ applied });
+      noted.note(applied);
+    };
+    await deps.loader.run(load, onApplied, signal).finally(() => noted.end());
   }
   load = (await trying(deps, signal, () => loads.newest())) ?? load;
   const reconciled = load.phase === 'live' ? null : await handOver(deps, load, tell, signal);

@@ -4,6 +4,7 @@ import type { Load, PinnedVersion, PublishedSoFar } from '../ports/load.ts';
 import { trying, type BackfillDeps, type BackfillProgress } from './backfill-deps.ts';
 import { publishLoad } from './load-publisher.ts';
 import { notAllRead } from './load-refusals.ts';
+import { noting } from './noting.ts';
 
 const MOST_AHEAD = 1_000_000;
 
@@ -100,25 +101,4 @@ export async function publishAndLoad(
   await Promise.all([published.end(), applied.end()]);
   both.removeEventListener('abort', ringing);
   if (both.aborted) throw both.reason;
-}
-
-/** Notes how far something is, the newest only and one at a time: for people to look at. */
-function noting<T>(write: (newest: T) => Promise<void>): { note(value: T): void; end(): Promise<void> } {
-  let newest: { readonly value: T } | null = null;
-  let running: Promise<void> | null = null;
-  async function run(): Promise<void> {
-    while (newest !== null) {
-      const { value } = newest;
-      newest = null;
-      await write(value).catch(() => {});
-    }
-    running = null;
-  }
-  return {
-    note(value) {
-      newest = { value };
-      running ??= run();
-    },
-    end: () => running ?? Promise.resolve(),
-  };
 }

@@ -137,23 +137,25 @@ export async function readStatus(options: StatusOptions): Promise<Status> {
 }
 
 /** One that is loading is looked at twice. */
-async function watched(readings: TableReadings): Promise<LoadStatus | null> {
+export async function watched(readings: Pick<TableReadings, 'load'>): Promise<LoadStatus | null> {
   const first = await readings.load();
   if (first === null) return null;
   const idle = { ...first, rowsPerSecond: null, secondsLeft: null };
-  if (!first.running || first.totalRows === null || first.applied >= first.totalRows) return idle;
+  if (!first.running || first.totalRows === null || leftOf(first) <= 0) return idle;
   const began = performance.now();
   await delay(WATCHED_MS);
   const second = await readings.load();
   if (second?.id !== first.id) return idle;
   const rowsPerSecond = ((second.applied - first.applied) / (performance.now() - began)) * 1000;
-  const left = first.totalRows - second.applied;
   return {
     ...second,
     rowsPerSecond: Math.round(rowsPerSecond),
-    secondsLeft: rowsPerSecond > 0 ? Math.round(left / rowsPerSecond) : null,
+    secondsLeft: rowsPerSecond > 0 ? Math.round(leftOf(second) / rowsPerSecond) : null,
   };
 }
+
+const leftOf = ({ totalRows, rejected, applied }: LoadReading): number =>
+  (totalRows ?? 0) - rejected - applied;
 
 const NAMES: Readonly<Record<System, string>> = {
   postgres: 'Postgres',

@@ -24,13 +24,35 @@ describe('the progress of a load', () => {
     text(at('loading', 100_000), 4_000);
     assert.equal(
       text(at('loading', 1_000_000), 10_000),
-      'employees: 500,000 of 2,000,000 rows (25%) · read 0/s · published 0/s · applied 0/s',
+      'employees: 500,000 of 2,000,000 rows (25%) · applied 0/s · published 0/s · read 0/s',
       'what is older than the window does not count',
     );
     assert.equal(
       text(at('loading', 1_200_000), 12_000),
-      'employees: 600,000 of 2,000,000 rows (30%) · read 200,000/s · published 100,000/s · applied 50,000/s · 28 s left',
+      'employees: 600,000 of 2,000,000 rows (30%) · 28 s left · applied 50k/s · published 100k/s · read 200k/s',
     );
+  });
+
+  it('has the rows, the time left and the rate within a terminal of eighty columns', () => {
+    const text = loadProgressText('employees');
+    const large = (applied: number): BackfillProgress => ({
+      ...at('loading', applied * 2),
+      pinned: { tableId: 'table-1', version: 12, ts: 0, rows: 20_000_000 },
+    });
+    text(large(8_000_000), 0);
+    const line = text(large(8_500_000), 5_000);
+    assert.match(line.slice(0, 79), /8,500,000 of 20,000,000 rows \(42%\) · 1:55 min left · applied 100k\/s/);
+  });
+
+  it('says of a load from the topic, and of what is published, only how far it is applied', () => {
+    for (const more of [{ source: 'topic' }, { published: 2_000_000 }] as const) {
+      const text = loadProgressText('employees');
+      text({ ...at('loading', 0), ...more }, 0);
+      assert.equal(
+        text({ ...at('loading', 40_000), ...more }, 4_000),
+        'employees: 20,000 of 2,000,000 rows (1%) · 6:36 min left · applied 5,000/s',
+      );
+    }
   });
 
   for (const [stage, expected] of [

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { before, describe, it } from 'node:test';
 import kafkajs from 'kafkajs';
+import { startBackfill, textOf } from '../support/backfill-run.ts';
 import { bothSides, type BothSides } from '../support/both-sides.ts';
 import { endsWell } from '../support/ends-well.ts';
 import { peakMemory } from '../support/memory.ts';
@@ -119,6 +120,31 @@ describe('rows with 1 MB of text that does not compress', () => {
       await sides.assertCrossedOnce();
     },
   );
+
+  it('are compared and loaded by loads of both ways', { timeout: PATIENCE_MS }, async () => {
+    const load = async (...more: string[]): Promise<unknown> => {
+      const args = [site.name, '--config', site.configFile, '--json', ...more];
+      const run = later(startBackfill(args), (made) => made.kill());
+      assert.equal(await run.ended(), 0, textOf(run).slice(0, 5000));
+      return (JSON.parse(run.printed.join('\n')) as { readonly reconciled: unknown }).reconciled;
+    };
+    const same = { added: 0, corrected: 0, ended: 0 };
+    assert.deepEqual(await load(), same);
+    assert.deepEqual(await load('--from', 'postgres'), same);
+    // A row that only Delta has, and one that is another one there: written with the mark of a sink, they come back to nobody.
+    await site.warehouse.query({
+      doing: 'changing rows',
+      sql: `MERGE INTO ${site.deltaTable} t USING (SELECT 2 AS id, :name AS name, :ferry AS ferry UNION ALL SELECT 700, :name, :ferry) s
+        ON t.emp_id = s.id AND s.ferry = :ferry
+        WHEN MATCHED THEN UPDATE SET name = s.name
+        WHEN NOT MATCHED THEN INSERT (emp_id, name, salary) VALUES (s.id, s.name, 1)`,
+      params: { name: noise(MEGABYTE), ferry: 'deltaferry/test older' },
+    });
+    assert.deepEqual(await load('--from', 'postgres'), { added: 0, corrected: 1, ended: 1 });
+    await arrived('delta', expected());
+    await arrived('postgres', expected());
+  });
+
   it('take bounded memory, however many wait', { timeout: PATIENCE_MS }, async () => {
     await endsWell(worker);
     await site.pool.query(

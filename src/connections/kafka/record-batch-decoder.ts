@@ -94,6 +94,7 @@ export async function decodeBatch(source: {
   const { buffer, offset } = source;
   const length = buffer.readInt32BE(offset + LENGTH_AT);
   const end = offset + BODY_AT + length;
+  if (length < RECORDS_AT) throw cutOff();
   source.offset = end;
   if (buffer.length < end) throw partial();
   const batch = headOf(buffer, offset);
@@ -106,10 +107,16 @@ export async function decodeBatch(source: {
   for (let index = 0; index < count; index++) {
     const size = reader.read();
     const next = reader.at + size;
+    if (size <= 0 || next > bytes.length) throw cutOff();
     records.push(new DecodedRecord(batch, reader, bytes));
     reader.at = next;
   }
   return { ...batch.context, records };
+}
+
+/** What is stored is damaged, or was packed in a way that nobody unpacks whole: not to be read past. */
+function cutOff(): Error {
+  return new Error('A record batch ends before its last record.');
 }
 
 /** The fetch ends within the batch: kafkajs knows it by this name, and passes over it. */

@@ -144,6 +144,20 @@ describe('a record batch', () => {
     empty.writeInt32BE(0, 57);
     assert.deepEqual((await decodeBatch(new Decoder(empty))).records, []);
   });
+
+  it('that ends before its last record is an error: nothing is made up', async () => {
+    const messages = [1, 2, 3, 4].map((n) => ({ key: `key ${n}`, value: `value ${n}` }));
+    const origin = { transactionalId: null, producerId: -1, producerEpoch: 0, firstSequence: 0 };
+    const whole = await encodeBatch(messages, origin, 0, 0);
+    const tooMany = Buffer.from(whole);
+    tooMany.writeInt32BE(6, 57);
+    const half = Buffer.from(whole.subarray(0, whole.length - 9));
+    half.writeInt32BE(half.length - 12, 8);
+    const none = Buffer.from(whole);
+    none.writeInt32BE(-12, 8);
+    for (const damaged of [tooMany, half, none])
+      await assert.rejects(decodeBatch(new Decoder(damaged)), /ends before its last record/);
+  });
 });
 
 describe('a produce request', () => {
