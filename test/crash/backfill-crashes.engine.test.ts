@@ -26,7 +26,7 @@ const ROWS_PER_PIECE = Math.ceil(ROWS / 300);
 const PIECES_IN_HAND = 2;
 /** Of a load that is given up: whatever of it compaction has left is in the way of the one that counts. */
 const PIECES_GIVEN_UP = 40;
-const BETWEEN_COMMITS_MS = 1500;
+const BETWEEN_COMMITS_MS = 4000;
 /** Many segments are closed while the load goes on: only those are compacted. */
 const SEGMENT_MS = 500;
 

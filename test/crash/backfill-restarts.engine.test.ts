@@ -10,6 +10,7 @@ import { committedKeys } from '../support/load-records.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
+import { warehouseForTests } from '../support/warehouse-jvm.ts';
 
 const ROWS = 40_000;
 const ROWS_PER_PIECE = 200;
@@ -31,7 +32,7 @@ describe('engines that are restarted under a load', () => {
   let site: Site;
 
   before(async () => {
-    process.env['DELTAFERRY_WAREHOUSE_JVM'] ??= '-XX:TieredStopAtLevel=1';
+    warehouseForTests();
     later(dir, () => stopStack({ dir, wipe: true }));
     const endpoints = await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
     site = later(await openSite({ prefix: 'load_restarts', endpoints }), (made) => made.drop());

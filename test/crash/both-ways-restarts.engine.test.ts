@@ -15,6 +15,7 @@ import { settledEnds } from '../support/topic-ends.ts';
 import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker } from '../support/worker.ts';
+import { warehouseForTests } from '../support/warehouse-jvm.ts';
 
 const RESTARTS: readonly { readonly part: PartName; readonly how: 'killed' | 'restarted' }[] = [
   { part: 'kafka', how: 'killed' },
@@ -49,7 +50,7 @@ describe('engines that are restarted under both directions at once', () => {
   let site: Site;
 
   before(async () => {
-    process.env['DELTAFERRY_WAREHOUSE_JVM'] ??= '-XX:TieredStopAtLevel=1';
+    warehouseForTests();
     later(dir, () => stopStack({ dir, wipe: true }));
     endpoints = await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
     site = later(
@@ -60,7 +61,8 @@ describe('engines that are restarted under both directions at once', () => {
         settings: {
           delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000 },
           batching: { maxChangesPerTransaction: 100 },
-          merging: { minAgeMs: 100, maxAgeMs: 500 },
+          // Merges one after the other would leave nothing of the machine to whoever writes.
+          merging: { minAgeMs: 300, maxAgeMs: 1500 },
           polling: { maxMs: 200 },
         },
       }),

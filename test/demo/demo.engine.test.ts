@@ -9,6 +9,7 @@ import { openDatabricks } from '../../src/connections/databricks/client.ts';
 import { runDemo, type DemoOptions } from '../../src/demo/demo.ts';
 import { databricksOptions } from '../../src/service/connect.ts';
 import { stackStatus, stopStack } from '../../src/stack/stack.ts';
+import { warehouseForTests } from '../support/warehouse-jvm.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'deltaferry-demo-'));
 const dir = join(root, 'stack');
@@ -55,7 +56,7 @@ async function assertNothingLeft(): Promise<void> {
 describe('the demo', () => {
   before(() => {
     // A JVM that lives for seconds does not win its optimising compiler's time back.
-    process.env['DELTAFERRY_WAREHOUSE_JVM'] ??= '-XX:TieredStopAtLevel=1';
+    warehouseForTests();
     // As root, Postgres runs as nobody, who has to get there.
     chmodSync(root, 0o755);
     writeFileSync(input, inputText());
