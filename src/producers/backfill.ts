@@ -153,7 +153,11 @@ async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): P
       tell({ applied });
       noted.note(applied);
     };
-    await deps.loader.run(load, onApplied, signal).finally(() => noted.end());
+    try {
+      await deps.loader.run(load, onApplied, signal);
+    } finally {
+      await noted.end();
+    }
   }
   load = (await trying(deps, signal, () => loads.newest())) ?? load;
   const reconciled = load.phase === 'live' ? null : await handOver(deps, load, tell, signal);
