@@ -40,7 +40,8 @@ export function loadProgressText(table: string): (progress: BackfillProgress, no
     samples = [...samples.filter(({ at }) => now - at <= WINDOW_MS), { at: now, read, published, applied }];
     const first = samples[0]!;
     const perSecond = (now_: number, then: number): number =>
-      now === first.at ? 0 : ((now_ - then) / (now - first.at)) * 1000;
+      // One that begins anew in the same process counts from nothing again.
+      now === first.at ? 0 : (Math.max(0, now_ - then) / (now - first.at)) * 1000;
     const total = Math.max(0, (pinned?.rows ?? 0) - progress.rejected);
     const speed = perSecond(applied, first.applied);
     const share = total === 0 ? 100 : Math.floor((applied / total) * 100);

@@ -30,7 +30,7 @@ const FIRST = { delta: 1, postgres: 10_001 } as const;
 const PROBE = { delta: 5_000, postgres: 15_000 } as const;
 /** So many that there is one in each partition. */
 const PROBES = 40;
-const LEAST_PAUSE_MS = 300;
+const LEAST_PAUSE_MS = 800;
 /** A writer pauses for so many times what its write took: merges have to come between those in Delta. */
 const PAUSES = 3;
 const KEYS = 120;
