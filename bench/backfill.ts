@@ -37,6 +37,10 @@ if (!Number.isInteger(rows) || rows < 1) {
   console.error('--rows takes a whole number');
   process.exit(2);
 }
+if (values.random && values.from === 'postgres') {
+  console.error('--random is for the rows of a Delta table; leave out --from postgres');
+  process.exit(2);
+}
 
 try {
   const figures = values.from === 'postgres' ? await backfillIntoDelta(rows) : await backfill();

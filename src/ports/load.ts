@@ -59,6 +59,9 @@ export interface Load {
   readonly error: string | null;
 }
 
+/** Its version is chosen: of that are its rows. */
+export type PinnedLoad = Load & { readonly pinned: PinnedVersion };
+
 /** What is published so far; moved in the transaction that publishes. */
 export interface PublishedSoFar {
   readonly parts: number;

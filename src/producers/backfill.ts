@@ -2,7 +2,7 @@ import { reactionTo } from '../error-policy.ts';
 import { describeError } from '../errors.ts';
 import { isUnderWay } from '../flow/load-state.ts';
 import { persist } from '../flow/persist.ts';
-import type { Load, PinnedVersion, Reconciled } from '../ports/load.ts';
+import type { Load, PinnedLoad, Reconciled } from '../ports/load.ts';
 import type { Lease } from '../ports/leadership.ts';
 import {
   trying,
@@ -14,8 +14,7 @@ import {
 import { caughtUp, liveOffsetsNow, mergedByNow } from './load-catch-up.ts';
 import type { LoadFromTopic } from './load-from-topic.ts';
 import { alreadyBegun, alreadyRunning, nothingToResume } from './load-refusals.ts';
-import { noting } from './noting.ts';
-import { publishAndLoad } from './publish-and-load.ts';
+import { publishAndLoad, runLoader } from './publish-and-load.ts';
 
 const LEASE_MS = 3_000;
 
@@ -141,23 +140,14 @@ async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): P
   let load = begun;
   if (load.phase === 'snapshot') {
     if (load.pinned === null) load = await merged(deps, load, tell, signal);
-    const pinned = load.pinned ?? (await pin(deps, load, signal));
-    const settled = (): Promise<void> => othersSettled(deps, load, pinned, tell, signal);
-    const pieces = await piecesOf(deps, load.id, pinned, settled, signal);
-    tell({ pinned, stage: 'loading' });
-    await publishAndLoad(deps, { ...load, pinned }, pieces, () => progress, tell, signal);
+    const chosen = isPinned(load) ? load : await pin(deps, load, signal);
+    const settled = (): Promise<void> => othersSettled(deps, chosen, tell, signal);
+    const pieces = await piecesOf(deps, chosen, settled, signal);
+    tell({ pinned: chosen.pinned, stage: 'loading' });
+    await publishAndLoad(deps, chosen, pieces, () => progress, tell, signal);
   } else if (load.phase === 'handover') {
     tell({ stage: 'loading' });
-    const noted = noting<number>((rows) => loads.noteApplied(begun.id, rows));
-    const onApplied = (applied: number): void => {
-      tell({ applied });
-      noted.note(applied);
-    };
-    try {
-      await deps.loader.run(load, onApplied, signal);
-    } finally {
-      await noted.end();
-    }
+    await runLoader(deps, load, (applied) => tell({ applied }), signal);
   }
   load = (await trying(deps, signal, () => loads.newest())) ?? load;
   const reconciled = load.phase === 'live' ? null : await handOver(deps, load, tell, signal);
@@ -187,8 +177,7 @@ async function merged(
 /** What others have changed in Delta up to the version is in Postgres when that is read. */
 async function othersSettled(
   deps: BackfillDeps,
-  { source }: Load,
-  pinned: PinnedVersion,
+  { source, pinned }: PinnedLoad,
   tell: (news: Partial<BackfillProgress>) => void,
   signal: AbortSignal,
 ): Promise<void> {
@@ -228,26 +217,25 @@ async function pin(
   { loads, source, topics, ...deps }: BackfillDeps,
   load: Load,
   signal: AbortSignal,
-): Promise<PinnedVersion> {
+): Promise<PinnedLoad> {
   // Before the version is chosen: what comes after it cannot be on the topic yet.
   const liveOffsets = await trying(deps, signal, () => liveOffsetsNow(deps, load, topics));
   const pinned = await trying(deps, signal, () => source.pin());
   await trying(deps, signal, () => loads.pinned(load.id, pinned, liveOffsets));
-  return pinned;
+  return { ...load, pinned, liveOffsets };
 }
 
 async function piecesOf(
   { loads, source, ...deps }: BackfillDeps,
-  load: string,
-  pinned: PinnedVersion,
+  { id, pinned }: PinnedLoad,
   onExport: () => Promise<void>,
   signal: AbortSignal,
 ): Promise<readonly string[]> {
-  const known = await trying(deps, signal, () => loads.pieces(load));
+  const known = await trying(deps, signal, () => loads.pieces(id));
   if (known.length > 0) return known;
   await onExport();
-  const made = await trying(deps, signal, () => source.pieces(load, pinned, signal));
-  await trying(deps, signal, () => loads.notePieces(load, made));
+  const made = await trying(deps, signal, () => source.pieces(id, pinned, signal));
+  await trying(deps, signal, () => loads.notePieces(id, made));
   return made;
 }
 
@@ -260,3 +248,5 @@ async function leaseOf(deps: BackfillDeps, signal: AbortSignal): Promise<Lease> 
     throw alreadyRunning(deps.name, await deps.loads.newest());
   }
 }
+
+const isPinned = (load: Load): load is PinnedLoad => load.pinned !== null;

@@ -1,3 +1,4 @@
+import { nextOffset } from '../flow/next-offset.ts';
 import { sleep } from '../flow/sleep.ts';
 import type { CapturedWay, Load, Loads, LoadTopics, PinnedVersion } from '../ports/load.ts';
 import type { Snapshot } from '../ports/postgres-log.ts';
@@ -55,9 +56,7 @@ export async function mergedByNow(
   const low = await trying(deps, signal, () => topics.changesLow());
   await askingUntil(deps, signal, async () => {
     const merged = await captured.merged();
-    const at = new Map(
-      ends.map((_, partition) => [partition, merged.get(partition) ?? low[partition] ?? 0n]),
-    );
+    const at = new Map(ends.map((_, partition) => [partition, nextOffset(merged, low, partition)]));
     const behind = ends.reduce((sum, end, partition) => {
       const left = end - (at.get(partition) ?? 0n);
       return left > 0n ? sum + left : sum;
@@ -82,7 +81,7 @@ export async function liveOffsetsNow(
   const low = await topics.changesLow();
   const merged = await captured.merged();
   return ends.map((end, partition) => {
-    const next = merged.get(partition) ?? low[partition] ?? 0n;
+    const next = nextOffset(merged, low, partition);
     return next < end ? next : end;
   });
 }

@@ -1,6 +1,6 @@
 import { Bell } from '../flow/bell.ts';
 import { manifestPosition } from '../flow/load-manifest.ts';
-import type { Load, PinnedVersion, PublishedSoFar } from '../ports/load.ts';
+import type { Load, PinnedLoad, PublishedSoFar } from '../ports/load.ts';
 import { trying, type BackfillDeps, type BackfillProgress } from './backfill-deps.ts';
 import { publishLoad } from './load-publisher.ts';
 import { notAllRead } from './load-refusals.ts';
@@ -11,18 +11,17 @@ const MOST_AHEAD = 1_000_000;
 /** Both at once; the failure of one ends the other. */
 export async function publishAndLoad(
   deps: BackfillDeps,
-  load: Load & { readonly pinned: PinnedVersion },
+  load: PinnedLoad,
   pieces: readonly string[],
   progress: () => BackfillProgress,
   tell: (news: Partial<BackfillProgress>) => void,
   signal: AbortSignal,
 ): Promise<void> {
-  const { loads, topics, loader } = deps;
+  const { loads, topics } = deps;
   const failed = new AbortController();
   const both = AbortSignal.any([signal, failed.signal]);
   const bell = new Bell();
   const published = noting<PublishedSoFar>((so) => loads.acknowledge(load.id, so));
-  const applied = noting<number>((rows) => loads.noteApplied(load.id, rows));
 
   async function publish(): Promise<void> {
     const all = await publishLoad(
@@ -57,7 +56,6 @@ export async function publishAndLoad(
 
   /** Before the load's phase moves on: where that is not done yet, whoever resumes comes by here again. */
   async function publishManifest(all: PublishedSoFar, endOffsets: readonly bigint[]): Promise<void> {
-    const noted = await trying(deps, both, () => loads.newest());
     const position = manifestPosition({
       ...load.pinned,
       ...all,
@@ -68,7 +66,7 @@ export async function publishAndLoad(
       captured: load.captured,
       startOffsets: load.startOffsets ?? [],
       endOffsets,
-      liveOffsets: noted?.liveOffsets ?? [],
+      liveOffsets: load.liveOffsets ?? [],
     });
     let isOpen = true;
     await trying(deps, both, async () => {
@@ -82,11 +80,11 @@ export async function publishAndLoad(
   both.addEventListener('abort', ringing);
   const parts = [
     publish(),
-    loader.run(
+    runLoader(
+      deps,
       load,
-      (rows) => {
-        tell({ applied: rows });
-        applied.note(rows);
+      (applied) => {
+        tell({ applied });
         bell.ring();
       },
       both,
@@ -98,7 +96,29 @@ export async function publishAndLoad(
     }),
   );
   await Promise.allSettled(parts);
-  await Promise.all([published.end(), applied.end()]);
+  await published.end();
   both.removeEventListener('abort', ringing);
   if (both.aborted) throw both.reason;
+}
+
+/** Until it has all that is published, and how much that is has been noted. */
+export async function runLoader(
+  { loads, loader }: Pick<BackfillDeps, 'loads' | 'loader'>,
+  load: Load,
+  onApplied: (rows: number) => void,
+  signal: AbortSignal,
+): Promise<void> {
+  const applied = noting<number>((rows) => loads.noteApplied(load.id, rows));
+  try {
+    await loader.run(
+      load,
+      (rows) => {
+        onApplied(rows);
+        applied.note(rows);
+      },
+      signal,
+    );
+  } finally {
+    await applied.end();
+  }
 }

@@ -24,31 +24,35 @@ function world(steps: {
     asked.push(name);
     return list[Math.min(index, list.length - 1)]!;
   };
-  return {
-    asked,
-    retried: [] as unknown[],
-    topics: {
-      feedVersion: async () => next('feed', steps.feed ?? [V.version]),
-      changesEnds: async () => next('ends', steps.ends ?? [[10n, 10n]]),
-      changesLow: async () => [2n, 2n],
-      changesBetween: async () => next('between', steps.between ?? [false]),
-    },
-    groups: async () =>
-      next(
-        'at',
-        steps.at ?? [
-          new Map([
-            [0, 10n],
-            [1, 10n],
-          ]),
-        ],
-      ),
+  const retried: unknown[] = [];
+  const topics = {
+    feedVersion: async () => next('feed', steps.feed ?? [V.version]),
+    changesEnds: async () => next('ends', steps.ends ?? [[10n, 10n]]),
+    changesLow: async () => [2n, 2n],
+    changesBetween: async () => next('between', steps.between ?? [false]),
   };
+  const groups = async () =>
+    next(
+      'at',
+      steps.at ?? [
+        new Map([
+          [0, 10n],
+          [1, 10n],
+        ]),
+      ],
+    );
+  const deps = {
+    topics,
+    loads: { consumers: groups },
+    onRetry: (error: unknown) => retried.push(error),
+    random: () => 0,
+  };
+  return { asked, retried, groups, deps };
 }
 
 describe('a load that waits for live changes', () => {
   it('asks where the topic ends once the feed is there, and waits for consumers that lag behind', async () => {
-    const { topics, groups, asked, retried } = world({
+    const { deps, asked } = world({
       feed: [null, 6, 7],
       ends: [[10n, 5000n]],
       at: [
@@ -68,42 +72,30 @@ describe('a load that waits for live changes', () => {
       ],
       between: [true, false],
     });
-    const deps = {
-      topics,
-      loads: { consumers: groups },
-      onRetry: (error: unknown) => retried.push(error),
-      random: () => 0,
-    };
     await caughtUp(deps, V, never);
     // A partition that nobody has claimed, one far behind, one with a change left, then only marks of transactions.
     assert.deepEqual(asked, ['feed', 'feed', 'feed', 'ends', 'at', 'at', 'at', 'between', 'at', 'between']);
   });
 
   it('tries again what may pass, and ends with the signal', async () => {
-    const { topics, groups, retried } = world({});
+    const { deps, groups, retried } = world({});
     let failures = 2;
     const consumers = async () => {
       if (failures-- > 0) throw new TransientError({ code: 'POSTGRES_UNREACHABLE', message: 'away' });
       return groups();
     };
-    const deps = {
-      topics,
-      loads: { consumers },
-      onRetry: (error: unknown) => retried.push(error),
-      random: () => 0,
-    };
-    await caughtUp(deps, V, never);
+    await caughtUp({ ...deps, loads: { consumers } }, V, never);
     assert.equal(retried.length, 2);
 
     const late = world({ feed: [6] });
     const stop = new AbortController();
-    const waiting = caughtUp({ ...deps, topics: late.topics }, V, stop.signal);
+    const waiting = caughtUp(late.deps, V, stop.signal);
     stop.abort(new Error('stopped'));
     await assert.rejects(waiting, /stopped/);
   });
 
   it('says what Delta does not have yet, and for which role', async () => {
-    const { topics, groups, retried } = world({
+    const { deps, groups } = world({
       ends: [[10n, 20n]],
       at: [
         new Map([[1, 4n]]),
@@ -125,8 +117,10 @@ describe('a load that waits for live changes', () => {
       merged: groups,
     };
     const told: Backlog[] = [];
-    const deps = { topics, captured, onRetry: (error: unknown) => retried.push(error), random: () => 0 };
-    assert.equal(await mergedByNow(deps, 'load-1', (backlog) => told.push(backlog), never), position);
+    assert.equal(
+      await mergedByNow({ ...deps, captured }, 'load-1', (backlog) => told.push(backlog), never),
+      position,
+    );
     assert.deepEqual(told, [
       { role: 'postgres-log', behind: 10_000, atLeast: true },
       { role: 'postgres-log', behind: 0, atLeast: false },
@@ -150,14 +144,14 @@ describe('where live changes go on behind a load', () => {
   };
 
   it('is where the topic ends now, and where Delta is behind that, where Delta is', async () => {
-    const { topics } = world({ ends: [[10n, 20n]] });
+    const { topics } = world({ ends: [[10n, 20n]] }).deps;
     assert.deepEqual(await liveOffsetsNow({ captured: null }, { source: 'delta' }, topics), [10n, 20n]);
     assert.deepEqual(await liveOffsetsNow({ captured }, { source: 'delta' }, topics), [8n, 20n]);
     assert.deepEqual(await liveOffsetsNow({ captured }, { source: 'postgres' }, topics), [10n, 20n]);
   });
 
   it('is where the topic begins for a partition of which nothing is merged', async () => {
-    const { topics } = world({ ends: [[10n, 20n]] });
+    const { topics } = world({ ends: [[10n, 20n]] }).deps;
     const none = { ...captured, merged: async () => new Map<number, bigint>() };
     assert.deepEqual(await liveOffsetsNow({ captured: none }, { source: 'delta' }, topics), [2n, 2n]);
   });

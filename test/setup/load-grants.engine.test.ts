@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { backfillTable, type BackfillOptions, type BackfillResult } from '../../src/service/backfill.ts';
+import { backfillTable, type BackfillResult } from '../../src/service/backfill.ts';
 import type { Config } from '../../src/service/config/schema.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { text } from '../docs/tree.ts';
@@ -48,7 +48,7 @@ describe('a load with only the grants of docs/OPERATIONS.md', () => {
     });
   });
 
-  async function load(more: Partial<BackfillOptions> = {}): Promise<BackfillResult> {
+  async function load(): Promise<BackfillResult> {
     const troubles: unknown[] = [];
     const result = await backfillTable({
       config,
@@ -58,7 +58,6 @@ describe('a load with only the grants of docs/OPERATIONS.md', () => {
       signal: AbortSignal.timeout(60_000),
       onProgress: () => {},
       onTrouble: (error) => troubles.push(error),
-      ...more,
     });
     assert.deepEqual(troubles, []);
     return result;

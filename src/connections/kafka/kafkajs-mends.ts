@@ -13,6 +13,7 @@ interface RequestQueue {
 }
 
 const OVERLOAD_CHECK_MS = 10;
+const load = createRequire(import.meta.url);
 let mended = false;
 
 /**
@@ -24,7 +25,7 @@ let mended = false;
  * slipped in while it closed would wait for ever, and with it whoever asked.
  */
 export function mendRequestQueue(): void {
-  const queue = createRequire(import.meta.url)('kafkajs/src/network/requestQueue/index.js') as {
+  const queue = load('kafkajs/src/network/requestQueue/index.js') as {
     prototype: RequestQueue & {
       scheduleCheckPendingRequests?: () => void;
       scheduleRequestTimeoutCheck?: () => void;
@@ -60,7 +61,6 @@ export function mendRequestQueue(): void {
 
 /** kafkajs loads what encodes and decodes batches with the first request of its kind; from now on it finds ours. */
 export function mendBatches(): void {
-  const load = createRequire(import.meta.url);
   const replace = (module: string, by: unknown): void => {
     const path = load.resolve(`kafkajs/src/protocol/${module}.js`);
     load(path);

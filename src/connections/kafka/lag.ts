@@ -1,4 +1,5 @@
 import type { Kafka } from 'kafkajs';
+import { nextOffset } from '../../flow/next-offset.ts';
 import { createLoadRecords } from './load-records.ts';
 import { topicOffsets } from './load-topics.ts';
 
@@ -29,7 +30,7 @@ export async function lagBehind(
   const behind = new Map<number, bigint>();
   let offsets = 0n;
   for (const [partition, end] of ends.entries()) {
-    const next = at.get(partition) ?? low[partition] ?? 0n;
+    const next = nextOffset(at, low, partition);
     if (next >= end) continue;
     behind.set(partition, next);
     offsets += end - next;

@@ -1,5 +1,5 @@
-import { createRequire } from 'node:module';
 import { codecOf } from './codecs.ts';
+import { AT, ATTRIBUTES, BEFORE_LENGTH_BYTES, MAGIC } from './record-batch-layout.ts';
 import { VarintReader } from './varint.ts';
 
 /** What kafkajs knows of a batch, and gives with each of its records. */
@@ -20,19 +20,9 @@ interface BatchContext {
 
 type Headers = Readonly<Record<string, Buffer | null | readonly (Buffer | null)[]>>;
 
-const { CREATE_TIME, LOG_APPEND_TIME } = createRequire(import.meta.url)(
-  'kafkajs/src/protocol/timestampTypes.js',
-) as { readonly CREATE_TIME: number; readonly LOG_APPEND_TIME: number };
-
-// https://kafka.apache.org/documentation/#recordbatch
-const MAGIC = 2;
-const COMPRESSION = 7;
-const APPEND_TIME = 8;
-const IN_TRANSACTION = 16;
-const CONTROL = 32;
-const LENGTH_AT = 8;
-const BODY_AT = 12;
-const RECORDS_AT = 49;
+/** Whose time a record has. */
+const CREATE_TIME = 0;
+const LOG_APPEND_TIME = 1;
 const NO_HEADERS: Headers = {};
 
 /** A record as kafkajs has it; what most readers never ask for is worked out when they do. */
@@ -92,15 +82,15 @@ export async function decodeBatch(source: {
   offset: number;
 }): Promise<BatchContext & { readonly records: readonly DecodedRecord[] }> {
   const { buffer, offset } = source;
-  const length = buffer.readInt32BE(offset + LENGTH_AT);
-  const end = offset + BODY_AT + length;
-  if (length < RECORDS_AT) throw cutOff();
+  const length = BEFORE_LENGTH_BYTES + buffer.readInt32BE(offset + AT.length);
+  const end = offset + length;
+  if (length < AT.records) throw cutOff();
   source.offset = end;
   if (buffer.length < end) throw partial();
   const batch = headOf(buffer, offset);
-  const compression = buffer.readInt16BE(offset + 21) & COMPRESSION;
-  const count = buffer.readInt32BE(offset + 57);
-  const packed = buffer.subarray(offset + BODY_AT + RECORDS_AT, end);
+  const compression = buffer.readInt16BE(offset + AT.attributes) & ATTRIBUTES.compression;
+  const count = buffer.readInt32BE(offset + AT.count);
+  const packed = buffer.subarray(offset + AT.records, end);
   const bytes = compression === 0 || count <= 0 ? packed : await codecOf(compression).decompress(packed);
   const records: DecodedRecord[] = [];
   const reader = new VarintReader(bytes, 0);
@@ -125,11 +115,11 @@ function partial(): Error {
 }
 
 function headOf(buffer: Buffer, offset: number): Batch {
-  const first = buffer.readBigInt64BE(offset);
-  const attributes = buffer.readInt16BE(offset + 21);
-  const firstTime = buffer.readBigInt64BE(offset + 27);
-  const maxTime = buffer.readBigInt64BE(offset + 35);
-  const byBroker = (attributes & APPEND_TIME) !== 0;
+  const first = buffer.readBigInt64BE(offset + AT.firstOffset);
+  const attributes = buffer.readInt16BE(offset + AT.attributes);
+  const firstTime = buffer.readBigInt64BE(offset + AT.firstTimestamp);
+  const maxTime = buffer.readBigInt64BE(offset + AT.maxTimestamp);
+  const byBroker = (attributes & ATTRIBUTES.appendTime) !== 0;
   return {
     first: Number(first),
     firstTime: Number(firstTime),
@@ -137,13 +127,13 @@ function headOf(buffer: Buffer, offset: number): Batch {
     context: {
       firstOffset: String(first),
       firstTimestamp: String(firstTime),
-      partitionLeaderEpoch: buffer.readInt32BE(offset + 12),
-      inTransaction: (attributes & IN_TRANSACTION) !== 0,
-      isControlBatch: (attributes & CONTROL) !== 0,
-      lastOffsetDelta: buffer.readInt32BE(offset + 23),
-      producerId: String(buffer.readBigInt64BE(offset + 43)),
-      producerEpoch: buffer.readInt16BE(offset + 51),
-      firstSequence: buffer.readInt32BE(offset + 53),
+      partitionLeaderEpoch: buffer.readInt32BE(offset + AT.leaderEpoch),
+      inTransaction: (attributes & ATTRIBUTES.inTransaction) !== 0,
+      isControlBatch: (attributes & ATTRIBUTES.control) !== 0,
+      lastOffsetDelta: buffer.readInt32BE(offset + AT.lastOffsetDelta),
+      producerId: String(buffer.readBigInt64BE(offset + AT.producerId)),
+      producerEpoch: buffer.readInt16BE(offset + AT.producerEpoch),
+      firstSequence: buffer.readInt32BE(offset + AT.firstSequence),
       maxTimestamp: String(maxTime),
       timestampType: byBroker ? LOG_APPEND_TIME : CREATE_TIME,
       magicByte: MAGIC,

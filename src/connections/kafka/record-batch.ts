@@ -1,6 +1,7 @@
 import { createRequire } from 'node:module';
 import type { IHeaders, Message } from 'kafkajs';
 import { codecOf } from './codecs.ts';
+import { AT, ATTRIBUTES, BEFORE_LENGTH_BYTES, MAGIC } from './record-batch-layout.ts';
 import { varint, varintSize } from './varint.ts';
 
 /** What a batch says of its producer, as kafkajs has it: numbers of 64 bits have a type of its own. */
@@ -15,13 +16,6 @@ const crc32c = createRequire(import.meta.url)('kafkajs/src/protocol/recordBatch/
   buffer: Buffer,
 ) => number;
 
-// https://kafka.apache.org/documentation/#recordbatch
-const MAGIC = 2;
-const IN_TRANSACTION = 16;
-/** firstOffset 8, length 4, leaderEpoch 4, magic 1, crc 4. */
-const HEAD_BYTES = 21;
-/** attributes 2, lastOffsetDelta 4, timestamps 16, producerId 8, producerEpoch 2, firstSequence 4, count 4. */
-const BODY_HEAD_BYTES = 40;
 /** Attributes and the varints of a record: its length, times and offsets, and the lengths of key, value and headers. */
 const RECORD_BYTES = 40;
 const HEADER_BYTES = 10;
@@ -37,22 +31,22 @@ export async function encodeBatch(
   const first = Number(given[0] ?? now);
   const records = writeRecords(messages, first, now);
   const packed = compression === 0 ? records : await codecOf(compression).compress({ buffer: records });
-  const batch = Buffer.allocUnsafe(HEAD_BYTES + BODY_HEAD_BYTES + packed.length);
-  const body = batch.subarray(HEAD_BYTES);
-  let at = body.writeInt16BE(compression | (origin.transactionalId === null ? 0 : IN_TRANSACTION));
-  at = body.writeInt32BE(messages.length - 1, at);
-  at = body.writeBigInt64BE(BigInt(first), at);
-  at = body.writeBigInt64BE(BigInt(given.at(-1) ?? now), at);
-  at = body.writeBigInt64BE(BigInt(origin.producerId.toString()), at);
-  at = body.writeInt16BE(origin.producerEpoch, at);
-  at = body.writeInt32BE(origin.firstSequence, at);
-  at = body.writeInt32BE(messages.length, at);
-  body.set(packed, at);
-  at = batch.writeBigInt64BE(0n);
-  at = batch.writeInt32BE(batch.length - 12, at);
-  at = batch.writeInt32BE(0, at);
-  at = batch.writeInt8(MAGIC, at);
-  batch.writeUInt32BE(crc32c(body), at);
+  const batch = Buffer.allocUnsafe(AT.records + packed.length);
+  const transactional = origin.transactionalId === null ? 0 : ATTRIBUTES.inTransaction;
+  batch.writeBigInt64BE(0n, AT.firstOffset);
+  batch.writeInt32BE(batch.length - BEFORE_LENGTH_BYTES, AT.length);
+  batch.writeInt32BE(0, AT.leaderEpoch);
+  batch.writeInt8(MAGIC, AT.magic);
+  batch.writeInt16BE(compression | transactional, AT.attributes);
+  batch.writeInt32BE(messages.length - 1, AT.lastOffsetDelta);
+  batch.writeBigInt64BE(BigInt(first), AT.firstTimestamp);
+  batch.writeBigInt64BE(BigInt(given.at(-1) ?? now), AT.maxTimestamp);
+  batch.writeBigInt64BE(BigInt(origin.producerId.toString()), AT.producerId);
+  batch.writeInt16BE(origin.producerEpoch, AT.producerEpoch);
+  batch.writeInt32BE(origin.firstSequence, AT.firstSequence);
+  batch.writeInt32BE(messages.length, AT.count);
+  batch.set(packed, AT.records);
+  batch.writeUInt32BE(crc32c(batch.subarray(AT.attributes)), AT.checksum);
   return batch;
 }
 

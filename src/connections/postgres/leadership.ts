@@ -3,8 +3,7 @@ import pg from 'pg';
 import { TransientError } from '../../errors.ts';
 import type { Leadership, Lease } from '../../ports/leadership.ts';
 import { translatePostgres } from './errors.ts';
-import { connectionConfig, type PostgresOptions } from './pool.ts';
-import { sever } from './readers.ts';
+import { connectionConfig, sever, type PostgresOptions } from './pool.ts';
 
 export interface LeadershipOptions extends PostgresOptions {
   /** How often a standby asks; default 500. */

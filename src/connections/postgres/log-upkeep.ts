@@ -37,9 +37,8 @@ export function createLogUpkeep({
   }
 
   async function dropAcknowledged(acknowledged: Snapshot): Promise<void> {
-    const done = [...handedOut].filter(
-      ([, snapshot]) => snapshotParts(acknowledged).xmin >= snapshotParts(snapshot).xmax,
-    );
+    const { xmin } = snapshotParts(acknowledged);
+    const done = [...handedOut].filter(([, snapshot]) => xmin >= snapshotParts(snapshot).xmax);
     const ranges = done.slice(0, DROPPED_AT_ONCE).map(([n]) => n);
     if (ranges.length === 0) return;
     // The disk is free again also where long transactions keep the log from ever being locked.

@@ -12,8 +12,7 @@ import {
   smallWindowSql,
   windowSql,
 } from './log-sql.ts';
-import type { PostgresOptions } from './pool.ts';
-import { openReaders, sever } from './readers.ts';
+import { openReaders, sever, type PostgresOptions } from './pool.ts';
 
 export interface LogWindows {
   /** Net changes in the order of their last change_id, some at a time, at the reader's pace. */

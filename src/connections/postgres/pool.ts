@@ -45,20 +45,38 @@ const KEEPALIVE_IDLE_MS = 10_000;
  * The caller ends it. A connection that breaks while idle is replaced in silence.
  */
 export function openPool(options: PostgresOptions): pg.Pool {
-  return silenced(
-    new pg.Pool({
-      ...connectionConfig(options),
-      max: options.maxConnections ?? DEFAULTS.maxConnections,
-      idleTimeoutMillis: 30_000,
-    }),
-  );
+  return poolOf(options, {});
 }
 
-/** A broken connection fails the query in flight; its second word, an 'error' event, would end the process. */
-export function silenced(pool: pg.Pool): pg.Pool {
+/** Connections for COPY, which has no deadline: the driver's own would strike in the midst of a large one. */
+export function openReaders(options: PostgresOptions, { max, settings = '' }: ReadersOptions): pg.Pool {
+  return poolOf(options, { max, query_timeout: 0 }, settings);
+}
+
+export interface ReadersOptions {
+  readonly max: number;
+  /** Of each connection: `-c name=value …` */
+  readonly settings?: string;
+}
+
+function poolOf(options: PostgresOptions, differently: pg.PoolConfig, settings = ''): pg.Pool {
+  const config = connectionConfig(options);
+  const pool = new pg.Pool({
+    ...config,
+    options: `${config.options} ${settings}`,
+    max: options.maxConnections ?? DEFAULTS.maxConnections,
+    idleTimeoutMillis: 30_000,
+    ...differently,
+  });
+  // A broken connection fails the query in flight; its second word, an 'error' event, would end the process.
   pool.on('connect', (client) => client.on('error', ignore));
   pool.on('error', ignore);
   return pool;
+}
+
+/** Ends its connection at once: nothing else ends a COPY, or a connection to a server that hangs. */
+export function sever(client: pg.ClientBase): void {
+  (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
 }
 
 /** The same for one connection outside of any pool (session-level locks). */

@@ -8,8 +8,7 @@ import type { PostgresWhere } from './errors.ts';
 import type { HistoryColumnNames } from './history-ddl.ts';
 import { instantOf } from './instants.ts';
 import { tablePiecesSql } from './table-pieces-sql.ts';
-import { roleOf, type PostgresOptions } from './pool.ts';
-import { openReaders, sever } from './readers.ts';
+import { openReaders, roleOf, sever, type PostgresOptions } from './pool.ts';
 import { inTransaction } from './transaction.ts';
 
 export interface TablePiecesOptions {
