@@ -16,6 +16,7 @@ const COMMANDS = [
   ['schema'],
   ['setup'],
   ['run'],
+  ['backfill'],
   ['status'],
   ['dead-letters', 'list'],
   ['dead-letters', 'show'],
@@ -33,6 +34,7 @@ suite('the command', { concurrency: 2 }, () => {
         'schema [table] ',
         'setup ',
         'run ',
+        'backfill [table] ',
         'status [table] ',
         'dead-letters list|show ',
       ])

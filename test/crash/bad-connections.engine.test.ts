@@ -113,6 +113,14 @@ const TROUBLES: readonly Trouble[] = [
   // There and back: half a second for every answer.
   { name: 'slow', set: (proxy, on) => proxy.slow(on ? 250 : 0), ms: null, rows: 0 },
   { name: 'refusing', set: (proxy, on) => proxy.refuse(on), ms: 3000, rows: 0 },
+  {
+    name: 'losing answers',
+    set: (proxy, on) => {
+      if (on) proxy.loseAnswers(3);
+    },
+    ms: null,
+    rows: 0,
+  },
   { name: 'hanging', set: (proxy, on) => proxy.hang(on), ms: 30_000, rows: 10_000 },
 ];
 
@@ -122,7 +130,7 @@ describe('connections in trouble', { concurrency: true }, () => {
 
   for (const [name, open] of Object.entries(CROSSINGS))
     it(
-      `${name} is slow, refuses and hangs for 30 s: all arrives exactly once, in bounded memory`,
+      `${name} is slow, refuses, loses answers and hangs for 30 s: all arrives exactly once, in bounded memory`,
       LIMIT,
       async (t) => {
         const { site, proxy, settings } = await open(later);
@@ -177,6 +185,8 @@ describe('connections in trouble', { concurrency: true }, () => {
         await arrived(worker);
         await endsWell(worker);
         assert.ok(peak < MOST_MB, `${peak} MB`);
+        assert.ok(proxy.lost > 0, 'no answer was lost');
+        t.diagnostic(`${proxy.lost} answers lost`);
         const changes = await assertPublished(site, commits, hint);
         await assertHistory(site, changes, hint);
       },

@@ -13,10 +13,12 @@ import {
   type Endpoints,
   type PartName,
 } from '../../src/stack/stack.ts';
+import { batchesInHand, redeliveries, tally } from '../support/batches.ts';
 import { endsWell } from '../support/ends-well.ts';
-import { createDeltaCommits } from '../support/delta-commits.ts';
-import { publishedUpTo } from '../support/feed-progress.ts';
+import { assertShares, createDeltaCommits } from '../support/delta-commits.ts';
+import { publishedUpTo, publishingNow } from '../support/feed-progress.ts';
 import { assertHistory, caughtUp } from '../support/history-check.ts';
+import { publishedAgain } from '../support/log-progress.ts';
 import { peakMemory } from '../support/memory.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { assertPublished } from '../support/topic-check.ts';
@@ -85,7 +87,10 @@ describe('engines that are restarted under a running service', () => {
       recoveries.push(`${what} ${((Date.now() - began) / 1000).toFixed(1)} s`);
       t.diagnostic(`${what}: commits published again after ${Date.now() - began} ms`);
     };
+    const phases: string[] = [];
     for (const { part, how } of RESTARTS) {
+      await until('work in hand', () => phaseOf(workers) !== 'idle', { everyMs: 1 });
+      phases.push(phaseOf(workers));
       const now = await restartPart(dir, part, how === 'killed' ? { signal: 'SIGKILL' } : {});
       assert.deepEqual(now, endpoints, 'the engine is back where it was');
       await recovered(`${part} ${how}`);
@@ -105,10 +110,14 @@ describe('engines that are restarted under a running service', () => {
     for (const worker of workers) {
       await endsWell(worker);
     }
+    const lines = workers.flatMap((worker) => worker.lines);
+    const again = redeliveries(lines) + publishedAgain(lines);
     t.diagnostic(
       `${commits.version} commits, ${commits.changes.length} changes; well again after: ${recoveries.join(', ')}; ` +
-        `peak memory ${peaks.join(' and ')} MB; ${hint}`,
+        `hit while ${tally(phases)}; ${again} batches begun again; peak memory ${peaks.join(' and ')} MB; ${hint}`,
     );
+    assert.ok(again > 0, 'nothing was done a second time: the restarts hit nothing');
+    assertShares(commits);
     assert.ok(peaks.every((peak) => peak === null || peak < 512));
     const changes = await assertPublished(site, commits, hint);
     await assertHistory(site, changes, hint);
@@ -118,4 +127,10 @@ describe('engines that are restarted under a running service', () => {
 /** The newest version that one of the workers has published as a whole. */
 function publishedVersion(workers: readonly Worker[]): number {
   return Math.max(...workers.map(({ lines }) => publishedUpTo(lines)?.version ?? -1));
+}
+
+function phaseOf(workers: readonly Worker[]): string {
+  const publishing = workers.some(({ lines }) => publishingNow(lines) !== undefined);
+  const applying = workers.some(({ lines }) => batchesInHand(lines).size > 0);
+  return [publishing && 'publishing', applying && 'applying'].filter(Boolean).join(' and ') || 'idle';
 }

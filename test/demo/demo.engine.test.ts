@@ -9,6 +9,7 @@ import { openDatabricks } from '../../src/connections/databricks/client.ts';
 import { runDemo, type DemoOptions } from '../../src/demo/demo.ts';
 import { databricksOptions } from '../../src/service/connect.ts';
 import { stackStatus, stopStack } from '../../src/stack/stack.ts';
+import { deltaferry, type Ended } from '../cli/spawned.ts';
 import { warehouseForTests } from '../support/warehouse-jvm.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'deltaferry-demo-'));
@@ -116,9 +117,10 @@ describe('the demo', () => {
     await assertNothingLeft();
   });
 
-  it('answers 1 and names the key where one row of the history is wrong', async () => {
+  it('answers 1 and names the key where one row of the history is wrong; kept, the stack stays until it is stopped', async () => {
     const { outcome, text } = await demo({
       input: smallInput,
+      keep: true,
       only: 'delta-to-postgres',
       beforeVerify: {
         async 'delta-to-postgres'({ postgres }) {
@@ -138,6 +140,17 @@ describe('the demo', () => {
       text,
       /^DIFFERENT: 1 version\. The first:\n {2}expected 7 Person 7 7000\.50 .*\n {2}found {4}7 Person 7 7000\.51 /m,
     );
+    assert.match(text, /^The stack stays up\. Its endpoints are in .*stack\.json; to look at each part:$/m);
+    const command = (...args: string[]): Promise<Ended> =>
+      deltaferry(['stack', ...args, '--dir', dir, '--json'], root);
+    const states = async (): Promise<unknown> =>
+      (JSON.parse((await command('status')).stdout) as { parts: { state: string }[] }).parts.map(
+        ({ state }) => state,
+      );
+    assert.deepEqual(await states(), ['up', 'up', 'up', 'up']);
+    assert.equal((await command('up')).code, 0);
+    assert.equal((await command('down', '--wipe')).code, 0);
+    assert.deepEqual(await states(), ['stopped', 'stopped', 'stopped', 'stopped']);
     await assertNothingLeft();
   });
 

@@ -59,7 +59,15 @@ describe('a stack of Kafka, registry and Postgres', () => {
     const file = join(dir, 'stack.json');
     assert.deepEqual(JSON.parse(readFileSync(file, 'utf8')), endpoints);
     assert.equal(statSync(file).mode & 0o777, 0o600);
-    assert.deepEqual(Object.keys(endpoints).sort(), ['databricks', 'kafka', 'postgres', 'registry']);
+    const shape = Object.fromEntries(
+      Object.entries(endpoints).map(([part, known]) => [part, Object.keys(known).sort()]),
+    );
+    assert.deepEqual(shape, {
+      kafka: ['brokers'],
+      registry: ['url'],
+      postgres: ['url'],
+      databricks: ['caFile', 'host', 'path', 'port', 'stagingVolume', 'token'],
+    });
   });
 
   it('is left alone by a second up, also by two at once', async () => {
@@ -98,6 +106,7 @@ describe('a stack of Kafka, registry and Postgres', () => {
       await killPart(dir, part);
       const died = (await stackStatus({ dir })).parts.find((one) => one.part === part);
       assert.equal(died?.state, 'died');
+      assert.ok((died.lastLines ?? []).length > 0, `nothing of the log of ${part}`);
       assert.deepEqual(await start(), endpoints);
       const now = await pidsOf(dir);
       assert.notEqual(now[part], pids[part]);

@@ -1,3 +1,4 @@
+import assert from 'node:assert/strict';
 import type { Databricks } from '../../src/connections/databricks/client.ts';
 import { seededRandom } from './change-generator.ts';
 import { until } from './until.ts';
@@ -24,8 +25,8 @@ export interface DeltaCommits {
   /** The newest version. */
   readonly version: number;
   readonly changes: readonly ExpectedChange[];
-  /** Rows that were written again as they were: nothing of them may be published. */
-  readonly unchanged: number;
+  /** How many there were of each; of rows that were written again as they were nothing may be published. */
+  readonly shares: Readonly<Record<'updates' | 'deletes' | 'reinserts' | 'unchanged', number>>;
 }
 
 const ROWS_PER_MERGE = 40;
@@ -45,7 +46,8 @@ export function createDeltaCommits(options: {
   const rows = new Map<number, Employee>();
   const changes: ExpectedChange[] = [];
   let version = 0;
-  let unchanged = 0;
+  const left: number[] = [];
+  const shares = { updates: 0, deletes: 0, reinserts: 0, unchanged: 0 };
   let nextId = 1;
 
   async function newestVersion(): Promise<number> {
@@ -73,10 +75,17 @@ export function createDeltaCommits(options: {
 
   function note(id: number, after: Employee | null): void {
     const before = rows.get(id) ?? null;
-    if (after === null) rows.delete(id);
-    else rows.set(id, after);
-    if (before?.name === after?.name && before?.salary === after?.salary) unchanged += 1;
-    else changes.push({ version, key: String(id), before, after });
+    if (after === null) {
+      rows.delete(id);
+      left.push(id);
+    } else rows.set(id, after);
+    if (before?.name === after?.name && before?.salary === after?.salary) {
+      shares.unchanged += 1;
+      return;
+    }
+    if (after === null) shares.deletes += 1;
+    else if (before !== null) shares.updates += 1;
+    changes.push({ version, key: String(id), before, after });
   }
 
   return {
@@ -84,21 +93,21 @@ export function createDeltaCommits(options: {
       return version;
     },
     changes,
-    get unchanged() {
-      return unchanged;
-    },
+    shares,
 
     async mixed() {
       const ids = new Set(Array.from({ length: ROWS_PER_MERGE / 4 }, () => nextId++));
       const known = [...rows.keys()];
       for (let n = 0; n < ROWS_PER_MERGE && known.length > 0; n++) ids.add(known[below(known.length)]!);
+      // Some of those who have left come back under their number.
+      const back = left.splice(0, Math.min(left.length, ROWS_PER_MERGE / 8));
+      for (const id of back) ids.add(id);
       const next = version + 1;
       const wanted = [...ids].map((id): [number, Employee | null] => {
         const old = rows.get(id);
         const dice = random();
         if (old !== undefined && dice < 0.2) return [id, null];
         if (old !== undefined && dice < 0.4) return [id, old];
-        // Those who have left may come back under their number.
         return [
           id,
           { name: `name ${id} in ${next}`, salary: `${next}.${String(id % 100).padStart(2, '0')}` },
@@ -121,6 +130,7 @@ export function createDeltaCommits(options: {
         { rows: JSON.stringify(given) },
       );
       for (const [id, row] of wanted) note(id, row);
+      shares.reinserts += back.length;
     },
 
     async large(count) {
@@ -133,4 +143,9 @@ export function createDeltaCommits(options: {
       for (let id = from; id < nextId; id++) note(id, { name: `name ${id}`, salary: `${id % 1000}.00` });
     },
   };
+}
+
+/** There was enough of everything for a mistake in it to show. */
+export function assertShares({ shares }: DeltaCommits): void {
+  for (const [sort, count] of Object.entries(shares)) assert.ok(count > 5, `only ${count} ${sort}`);
 }

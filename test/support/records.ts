@@ -5,7 +5,6 @@ import { partitionOf } from '../../src/connections/kafka/partitioner.ts';
 import { createSchemaRegistry } from '../../src/connections/registry/schemas.ts';
 import { deadLetterTopic, subjectOf } from '../../src/setup/request.ts';
 import type { Site } from './site.ts';
-import { testStack } from './stack.ts';
 import { settledEnds } from './topic-ends.ts';
 import { until } from './until.ts';
 
@@ -49,7 +48,7 @@ export interface Records {
 export async function openRecords(site: Site): Promise<Records> {
   const { kafka, topic, mapping, config, pool } = site;
   const { partitions } = config.tables[0]!;
-  const registry = createSchemaRegistry({ url: testStack().registry.url });
+  const registry = createSchemaRegistry(config.registry);
   const schemaId = await registry.latestId(subjectOf(topic));
   registry.close();
   if (schemaId === null) throw new Error(`no schema of ${topic} is registered`);

@@ -16,14 +16,17 @@ export interface LoadRecordsOptions {
 
 const MAX_WAIT_MS = 50;
 const MOST_STRETCH = 64;
-/** Parts of a partition that are with the handler or wait for it: one is read while the other is handled. */
+/** Parts that are with the handler or wait for it: of a partition one is read while the other is handled. */
 const IN_HAND = 2;
+const IN_HAND_IN_ALL = 8;
 
 interface Flow {
   readonly partition: number;
   /** The offset to fetch next. */
   next: bigint;
   inHand: number;
+  /** The later, the more recently it got a part: no partition runs away from the others. */
+  turn: number;
   /** Batches that compaction emptied are not seen: a larger fetch reaches past them. */
   stretch: number;
   /** A broker gives a batch larger than the limits only for the first partition of a fetch that has anything. */
@@ -45,6 +48,7 @@ export function createLoadRecords(options: LoadRecordsOptions): LoadRecords {
       partition,
       next,
       inHand: 0,
+      turn: 0,
       stretch: 1,
       starved: false,
       failed: false,
@@ -56,9 +60,11 @@ export function createLoadRecords(options: LoadRecordsOptions): LoadRecords {
         while (!stopping.aborted) {
           const open = flows.filter((flow) => !isDone(flow, reading));
           if (open.length === 0 && flows.every(({ inHand }) => inHand === 0)) return;
+          const room = IN_HAND_IN_ALL - flows.reduce((sum, { inHand }) => sum + inHand, 0);
           const wanting = open
             .filter(({ inHand }) => inHand < IN_HAND)
-            .sort((a, b) => Number(b.starved) - Number(a.starved));
+            .sort((a, b) => Number(b.starved) - Number(a.starved) || a.turn - b.turn)
+            .slice(0, room);
           if (wanting.length === 0) await oneHandled(flows);
           else deliver(await fetchAll(cluster, wanting), flows, reading, (error) => failed.abort(error));
         }
@@ -115,6 +121,7 @@ function deliver(
   { handle }: LoadReading,
   onFailure: (error: unknown) => void,
 ): void {
+  const turn = Math.max(...flows.map((flow) => flow.turn)) + 1;
   const nothing = fetched.every(({ from, next }) => from === next);
   for (const { partition, from, next, stable, records } of fetched) {
     const flow = flows.find((each) => each.partition === partition);
@@ -124,6 +131,7 @@ function deliver(
     if (next === from) continue;
     flow.next = next;
     flow.inHand += 1;
+    flow.turn = turn;
     const part: LoadRecordsPart = { partition, from, next, records };
     flow.handled = flow.handled
       .then(() => (flow.failed ? undefined : handle(part)))
