@@ -1,6 +1,7 @@
 /**
- * `npm run bench -- backfill [--rows N] [--random | --from postgres]`: a whole Delta table into an empty, indexed history, beside the
- * same rows from Kafka alone, by one COPY, and by Spark's own JDBC writer. `--random`: the table's rows lie in random order of their ids.
+ * `npm run bench -- backfill [--rows N] [--random] [--without-volume] [--from postgres]`: a whole Delta table into an empty,
+ * indexed history, beside the same rows from Kafka alone, published alone, by one COPY, and by Spark's own JDBC writer.
+ * `--random`: the table's rows lie in random order of their ids. `--without-volume`: they are read the slow way, as results.
  * `--from postgres`: the other way (backfill-into-delta.ts).
  */
 import { readFileSync, writeFileSync } from 'node:fs';
@@ -13,12 +14,14 @@ import { backfillIntoDelta } from './backfill-into-delta.ts';
 import { perSecond, printFigures, seconds, type Figure } from './figures.ts';
 import { copyIntoTwin } from './load.ts';
 import { backfillCommand, stageFigures, type Loaded } from './load-command.ts';
+import { publishFromMemory } from './publish-load.ts';
 import {
   closeStack,
   createDeltaTable,
   historyTable,
   openSite,
   STACK_DIR,
+  stackEndpoints,
   stackPostgresUrl,
   type Site,
 } from './site.ts';
@@ -29,6 +32,7 @@ const { values } = parseArgs({
   options: {
     rows: { type: 'string', default: '2000000' },
     random: { type: 'boolean', default: false },
+    'without-volume': { type: 'boolean', default: false },
     from: { type: 'string', default: 'delta' },
   },
 });
@@ -37,8 +41,8 @@ if (!Number.isInteger(rows) || rows < 1) {
   console.error('--rows takes a whole number');
   process.exit(2);
 }
-if (values.random && values.from === 'postgres') {
-  console.error('--random is for the rows of a Delta table; leave out --from postgres');
+if ((values.random || values['without-volume']) && values.from === 'postgres') {
+  console.error('--random and --without-volume are for reading Delta; leave out --from postgres');
   process.exit(2);
 }
 
@@ -57,9 +61,11 @@ async function backfill(): Promise<Figure[]> {
   try {
     await createDeltaTable(site, values.random ? 0 : rows);
     if (values.random) await fillInRandomOrder(site);
-    const loaded = await backfillCommand('bench_backfill', site.configFile);
+    const configFile = values['without-volume'] ? withoutVolume(site) : site.configFile;
+    const loaded = await backfillCommand('bench_backfill', configFile);
     await verify(site.postgres, site);
     const fromTopic = await copyFromTopic(site);
+    const publishMs = await publishFromMemory(site, rows);
     await site.postgres.query('CHECKPOINT');
     const copyMs = await copyIntoTwin(site, rows);
     const jdbcMs = await sparkJdbc(site);
@@ -89,6 +95,13 @@ async function backfill(): Promise<Figure[]> {
         ['loading', 'loading beside the table'],
         ['handing over', 'moving into the table'],
       ]),
+      {
+        what: 'publishing rows made in memory, alone',
+        figure: `${perSecond(rows, publishMs)}, ${seconds(publishMs)}`,
+        limit: '',
+        ratio: `${(took / publishMs).toFixed(2)} times the speed from Delta`,
+        budget: '',
+      },
     ];
   } finally {
     await site.close();
@@ -100,9 +113,7 @@ async function copyFromTopic(site: Site): Promise<Loaded> {
   await site.postgres.query('CREATE DATABASE bench_copy');
   const url = new URL(stackPostgresUrl());
   url.pathname = '/bench_copy';
-  const configFile = join(STACK_DIR, 'bench_copy.yaml');
-  const tables = readFileSync(site.configFile, 'utf8');
-  writeFileSync(configFile, `postgres: { id: copy, url: '${url.href}' }\n${tables}`, { mode: 0o600 });
+  const configFile = configBeside(site, 'bench_copy', { postgres: { id: 'copy', url: url.href } });
   await setupTables(await loadConfig({ file: configFile, stackDir: STACK_DIR }));
   const loaded = await backfillCommand('bench_backfill', configFile, '--from', 'topic');
   const copy = new pg.Client({ connectionString: url.href });
@@ -111,6 +122,19 @@ async function copyFromTopic(site: Site): Promise<Loaded> {
   await copy.end();
   await site.postgres.query('DROP DATABASE bench_copy');
   return loaded;
+}
+
+function withoutVolume(site: Site): string {
+  const { stagingVolume: _, ...databricks } = stackEndpoints().databricks;
+  return configBeside(site, 'bench_without_volume', { databricks });
+}
+
+/** The site's configuration with other connections in place of the stack's. */
+function configBeside(site: Site, name: string, connections: Readonly<Record<string, object>>): string {
+  const file = join(STACK_DIR, `${name}.yaml`);
+  const lines = Object.entries(connections).map(([part, to]) => `${part}: ${JSON.stringify(to)}\n`);
+  writeFileSync(file, lines.join('') + readFileSync(site.configFile, 'utf8'), { mode: 0o600 });
+  return file;
 }
 
 async function verify(postgres: pg.Client, site: Site): Promise<void> {

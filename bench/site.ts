@@ -7,7 +7,7 @@ import { loadConfig } from '../src/service/config/load.ts';
 import type { Config } from '../src/service/config/schema.ts';
 import type { TableConfig } from '../src/service/config/table-schema.ts';
 import { setupTables } from '../src/service/setup.ts';
-import { startStack, stopStack } from '../src/stack/stack.ts';
+import { startStack, stopStack, type Endpoints } from '../src/stack/stack.ts';
 import { until } from '../test/support/until.ts';
 
 /** A stack of its own, one table, and connections to measure with that are not the service's. */
@@ -113,7 +113,8 @@ export async function untilVisible(
   );
 }
 
-export function stackPostgresUrl(): string {
-  return (JSON.parse(readFileSync(join(STACK_DIR, 'stack.json'), 'utf8')) as { postgres: { url: string } })
-    .postgres.url;
+export function stackEndpoints(): Endpoints {
+  return JSON.parse(readFileSync(join(STACK_DIR, 'stack.json'), 'utf8')) as Endpoints;
 }
+
+export const stackPostgresUrl = (): string => stackEndpoints().postgres.url;

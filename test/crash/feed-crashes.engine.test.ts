@@ -1,12 +1,14 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
+import type { Role } from '../../src/service/run.ts';
 import { endsWell } from '../support/ends-well.ts';
 import { tally } from '../support/batches.ts';
 import { seededRandom } from '../support/change-generator.ts';
 import { assertShares, createDeltaCommits } from '../support/delta-commits.ts';
 import { isPublished, publishingNow } from '../support/feed-progress.ts';
 import { publishedAgain } from '../support/log-progress.ts';
+import { assertHistory, caughtUp } from '../support/history-check.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { assertPublished } from '../support/topic-check.ts';
 import { repeating, undoing } from '../support/undoing.ts';
@@ -38,9 +40,13 @@ describe('a poller that is killed again and again, with a standby', () => {
     );
   });
 
-  function start(): Worker {
-    const args = ['--config', site.configFile, '--only', 'delta-feed'];
-    const worker = later(startWorker(args), (made) => made.kill());
+  function start(role: Role): Worker {
+    const args = ['--config', site.configFile, '--only', role];
+    return later(startWorker(args), (made) => made.kill());
+  }
+
+  function startFeed(): Worker {
+    const worker = start('delta-feed');
     workers.push(worker);
     return worker;
   }
@@ -50,8 +56,8 @@ describe('a poller that is killed again and again, with a standby', () => {
     const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
     const committing = repeating(later, (n) => (n % 3 === 0 ? commits.large(LARGE_COMMIT) : commits.mixed()));
 
-    let active = start();
-    let standby = start();
+    let active = startFeed();
+    let standby = startFeed();
     // Whichever was first.
     const first = await until('one of the two opens the log', () =>
       [active, standby].find((worker) => opened(worker) !== undefined),
@@ -70,7 +76,7 @@ describe('a poller that is killed again and again, with a standby', () => {
       takeovers.push(Date.parse(String(line['time'])) - killedAt);
       t.diagnostic(`kill ${phases.length}: ${phases.at(-1)}; taken over after ${takeovers.at(-1)} ms`);
       active = standby;
-      standby = start();
+      standby = startFeed();
     }
 
     await committing.stop();
@@ -92,7 +98,11 @@ describe('a poller that is killed again and again, with a standby', () => {
     assert.ok(phases.includes('inside of a large commit'), tally(phases));
     assert.ok(again > 0, 'nothing was published a second time: the kills hit nothing');
     assertShares(commits);
-    await assertPublished(site, commits, hint);
+    const changes = await assertPublished(site, commits, hint);
+    const sink = start('postgres-history');
+    await caughtUp(site, 60_000);
+    await endsWell(sink);
+    await assertHistory(site, changes, hint);
   });
 });
 

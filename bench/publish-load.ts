@@ -1,0 +1,57 @@
+import type { Row } from '../src/change/change.ts';
+import { openKafka } from '../src/connections/kafka/client.ts';
+import type { SnapshotRow } from '../src/ports/load.ts';
+import { publishLoad } from '../src/producers/load-publisher.ts';
+import { mappingOf } from '../src/service/config/table-schema.ts';
+import { kafkaOptions } from '../src/service/connect.ts';
+import { createLogger } from '../src/service/logger.ts';
+import { wireChangeLog } from '../src/service/wire-change-log.ts';
+import type { Site } from './site.ts';
+
+const ROWS_PER_PIECE = 50_000;
+
+/** Publishes as many rows as a load does, made in memory: no Delta, and nobody who reads them. Milliseconds. */
+export async function publishFromMemory(site: Site, rows: number): Promise<number> {
+  const { config } = site;
+  const table = config.tables[0]!;
+  const topic = `${table.backfillTopic}_from_memory`;
+  const admin = openKafka(kafkaOptions(config)).admin();
+  await admin.connect();
+  await admin.createTopics({ topics: [{ topic, numPartitions: table.partitions }] });
+  const logger = createLogger({ level: 'error', format: 'json' });
+  const log = wireChangeLog({ config, table, logger }, 'bench-load', topic);
+  try {
+    const pieces = Array.from({ length: Math.ceil(rows / ROWS_PER_PIECE) }, (_, piece) => String(piece));
+    const began = performance.now();
+    const published = await publishLoad(
+      {
+        load: 'bench',
+        pinned: { tableId: 'bench', version: 0, ts: 0, rows },
+        pieces,
+        mapping: mappingOf(table),
+        origin: config.databricks.id,
+        source: { read: async (piece) => made(Number(piece) * ROWS_PER_PIECE, rows) },
+        log,
+        room: async () => {},
+        onPublished: () => {},
+        onRead: () => {},
+      },
+      new AbortController().signal,
+    );
+    if (published.rows !== rows) throw new Error(`${published.rows} rows published`);
+    return performance.now() - began;
+  } finally {
+    await log.close();
+    await admin.deleteTopics({ topics: [topic] });
+    await admin.disconnect();
+  }
+}
+
+function made(from: number, rows: number): SnapshotRow[] {
+  const count = Math.min(ROWS_PER_PIECE, rows - from);
+  return Array.from({ length: count }, (_, index) => {
+    const id = from + index;
+    const row: Row = [id, `Employee ${id}`, `${50_000 + (id % 1000)}.00`];
+    return { kind: 'row', row };
+  });
+}
