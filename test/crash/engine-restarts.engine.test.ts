@@ -15,11 +15,12 @@ import {
 } from '../../src/stack/stack.ts';
 import { batchesInHand, redeliveries, tally } from '../support/batches.ts';
 import { endsWell } from '../support/ends-well.ts';
-import { assertShares, createDeltaCommits } from '../support/delta-commits.ts';
+import { createDeltaCommits } from '../support/delta-commits.ts';
 import { publishedUpTo, publishingNow } from '../support/feed-progress.ts';
 import { assertHistory, caughtUp } from '../support/history-check.ts';
 import { publishedAgain } from '../support/log-progress.ts';
 import { peakMemory } from '../support/memory.ts';
+import { assertShares } from '../support/shares.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { assertPublished } from '../support/topic-check.ts';
 import { repeating, undoing } from '../support/undoing.ts';
@@ -117,7 +118,7 @@ describe('engines that are restarted under a running service', () => {
         `hit while ${tally(phases)}; ${again} batches begun again; peak memory ${peaks.join(' and ')} MB; ${hint}`,
     );
     assert.ok(again > 0, 'nothing was done a second time: the restarts hit nothing');
-    assertShares(commits);
+    assertShares(commits.shares);
     assert.ok(peaks.every((peak) => peak === null || peak < 512));
     const changes = await assertPublished(site, commits, hint);
     await assertHistory(site, changes, hint);

@@ -20,6 +20,7 @@ import { createChangeGenerator, seededRandom } from '../support/change-generator
 import { createDeltaCommits } from '../support/delta-commits.ts';
 import { assertHistory, caughtUp } from '../support/history-check.ts';
 import { startProxy, statement, type Proxy } from '../support/proxy.ts';
+import { assertShares } from '../support/shares.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { assertPublished, committedRecords, storedPosition } from '../support/topic-check.ts';
 import { undoing } from '../support/undoing.ts';
@@ -94,6 +95,7 @@ describe('Postgres whose answers are lost', () => {
       `${proxy.lost} losses, ${unknown} of them a COMMIT in doubt; ${generator.shares.total} changes; ${hint}`,
     );
     assert.ok(unknown > 0);
+    assertShares(generator.shares);
     await assertHistory(site, generator.all, hint);
   });
 });
@@ -243,6 +245,7 @@ describe('Kafka whose answers are lost', () => {
         await delay(20);
       }
       await caughtUp(site, 180_000);
+      assertShares(generator.shares);
       await assertHistory(site, generator.all, hint);
 
       // Its letter is written, the answer lost: it may be written twice, and everything else goes on.

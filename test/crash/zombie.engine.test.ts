@@ -8,6 +8,7 @@ import { createDeltaCommits } from '../support/delta-commits.ts';
 import { isPublished, publishingNow } from '../support/feed-progress.ts';
 import { assertHistory, caughtUp } from '../support/history-check.ts';
 import { startProxy } from '../support/proxy.ts';
+import { assertShares } from '../support/shares.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { assertPublished } from '../support/topic-check.ts';
 import { repeating, undoing } from '../support/undoing.ts';
@@ -84,6 +85,7 @@ describe('a consumer that is frozen through a rebalance', () => {
     await caughtUp(site, 180_000);
     for (const worker of [zombie, successor]) await endsWell(worker);
     t.diagnostic(`${inHand.size} batches of the zombie were fenced; ${hint}`);
+    assertShares(generator.shares);
     await assertHistory(site, generator.all, hint);
   });
 });
@@ -127,6 +129,7 @@ describe('consumers that are frozen at random, one after the other', () => {
       `${generator.shares.total} changes, ${FREEZES} freezes: ${tally(phases)}; ${again} batches begun again; ${hint}`,
     );
     assert.ok(again > 0, 'no batch was begun a second time: nobody took over');
+    assertShares(generator.shares);
     await assertHistory(site, generator.all, hint);
   });
 });

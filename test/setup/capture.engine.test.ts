@@ -3,6 +3,7 @@ import { after, before, describe, it } from 'node:test';
 import type { Pool } from 'pg';
 import { createCapturedTables } from '../../src/connections/postgres/captured-table.ts';
 import { createCaptureSql } from '../../src/connections/postgres/capture-ddl.ts';
+import { NEW_ROWS, OLD_ROWS } from '../../src/connections/postgres/capture-sql.ts';
 import { migrate } from '../../src/connections/postgres/migrate.ts';
 import { planCapture } from '../../src/setup/plan-capture.ts';
 import { mismatchesOf } from '../../src/setup/plan.ts';
@@ -47,18 +48,35 @@ describe('capture in the catalog', () => {
     assert.equal((await install(table)).outcome, 'done');
     const fits = ['ok: log, function and triggers are in place'];
     assert.deepEqual(await findings(table), fits);
+    const unlessOurs = `when (coalesce(current_setting('deltaferry.origin', true), '') = '')`;
     const damages: readonly (readonly [sql: string, found: string])[] = [
       ['drop trigger deltaferry_plain_insert on plain', 'create: triggers for INSERT'],
       ['alter table plain disable trigger deltaferry_plain_update', 'create: triggers for UPDATE'],
       ['alter table plain enable replica trigger deltaferry_plain_delete', 'create: triggers for DELETE'],
       [
-        `create or replace trigger deltaferry_plain_delete after delete on plain referencing old table as old_rows
+        `create or replace trigger deltaferry_plain_delete after delete on plain referencing old table as ${OLD_ROWS}
            for each statement execute function deltaferry.log_to_kafka_plain()`,
         'create: triggers for DELETE',
       ],
       [
+        `create or replace trigger deltaferry_plain_delete after delete on plain referencing old table as others
+           for each statement ${unlessOurs} execute function deltaferry.log_to_kafka_plain()`,
+        'create: triggers for DELETE',
+      ],
+      [
+        `create or replace trigger deltaferry_plain_insert after insert on plain referencing new table as others
+           for each statement ${unlessOurs} execute function deltaferry.log_to_kafka_plain()`,
+        'create: triggers for INSERT',
+      ],
+      [
+        `create function logs_nothing() returns trigger language plpgsql as 'begin return null; end';
+         create or replace trigger deltaferry_plain_insert after insert on plain referencing new table as ${NEW_ROWS}
+           for each statement ${unlessOurs} execute function logs_nothing()`,
+        'create: triggers for INSERT',
+      ],
+      [
         `create or replace trigger deltaferry_plain_truncate after truncate on plain
-           for each statement execute function deltaferry.log_to_kafka_plain()`,
+           for each statement ${unlessOurs} execute function deltaferry.log_to_kafka_plain()`,
         'create: triggers for TRUNCATE',
       ],
       ['alter function deltaferry.log_to_kafka_plain() set search_path = public', 'create: function anew'],
@@ -76,11 +94,13 @@ describe('capture in the catalog', () => {
       assert.equal((await install(table)).outcome, 'done', sql);
       assert.deepEqual(await findings(table), fits, sql);
     }
+    const otherLog = /^mismatch: .* is not the log that this version writes to/;
+    await pool.query('alter table deltaferry.plain_changes add column note text');
+    assert.match((await findings(table))[0] ?? '', otherLog);
+    await pool.query('alter table deltaferry.plain_changes drop column note');
+    assert.deepEqual(await findings(table), fits);
     await pool.query('drop table deltaferry.plain_changes_default');
-    assert.match(
-      (await findings(table))[0] ?? '',
-      /^mismatch: .* is not the log that this version writes to/,
-    );
+    assert.match((await findings(table))[0] ?? '', otherLog);
   });
 
   it('follows the mapping: a column more is logged from the next setup on', async () => {

@@ -113,6 +113,9 @@ describe('history table in the catalog', () => {
       ddl: `create unlogged table T (emp_id bigint, name text, salary numeric(12,2), is_active boolean,
               on_date timestamptz, off_date timestamptz, primary key (emp_id, on_date) deferrable);
             create unique index on T (emp_id) where is_active;
+            create unique index on T (emp_id, on_date) where is_active;
+            create unique index unbuilt on T (emp_id) where off_date is null;
+            update pg_index set indisvalid = false where indexrelid = 'unbuilt'::regclass;
             alter table T enable row level security`,
       expected: [
         'mismatch: is UNLOGGED: Postgres empties it after a crash, and what was applied would be missing for good',

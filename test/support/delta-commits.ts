@@ -1,4 +1,3 @@
-import assert from 'node:assert/strict';
 import type { Databricks } from '../../src/connections/databricks/client.ts';
 import { seededRandom } from './change-generator.ts';
 import { until } from './until.ts';
@@ -143,9 +142,4 @@ export function createDeltaCommits(options: {
       for (let id = from; id < nextId; id++) note(id, { name: `name ${id}`, salary: `${id % 1000}.00` });
     },
   };
-}
-
-/** There was enough of everything for a mistake in it to show. */
-export function assertShares({ shares }: DeltaCommits): void {
-  for (const [sort, count] of Object.entries(shares)) assert.ok(count > 5, `only ${count} ${sort}`);
 }
