@@ -5,7 +5,6 @@
  */
 import { execFile } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
@@ -24,19 +23,21 @@ import { testStack } from '../test/support/stack.ts';
 import { startLogProcess, type LogProcess } from '../test/producers/log-process.ts';
 import { openLogTopics, PARTITIONS, type LogTopics, type TableTopics } from '../test/producers/log-topics.ts';
 import { until } from '../test/support/until.ts';
-import { peakMegabytes, percentile, perSecond, printFigures, seconds, type Figure } from './figures.ts';
+import {
+  peakMegabytes,
+  percentile,
+  perSecond,
+  printFigures,
+  seconds,
+  type Figure,
+  processorSeconds,
+} from './figures.ts';
 
 const ROWS = Number(process.env['BENCH_LOG_ROWS'] ?? 1_000_000);
 
 const LOAD = fileURLToPath(new URL('log-load.ts', import.meta.url));
 const RATE = 1_000;
 const SECONDS = Number(process.env['BENCH_LOG_SECONDS'] ?? 15);
-
-/** What a process has taken of the processors so far, which other load on the machine hardly changes (Linux). */
-function processorSeconds(pid: number): number {
-  const [user, system] = readFileSync(`/proc/${pid}/stat`, 'utf8').split(') ')[1]!.split(' ').slice(11, 13);
-  return (Number(user) + Number(system)) / 100;
-}
 
 const ms = (value: number): string => `${value.toFixed(1)} ms`;
 const epochMs = (): number => performance.timeOrigin + performance.now();
