@@ -15,6 +15,7 @@ const soaks = {
     files: ['test/crash/backfill-crashes.engine.test.ts', 'test/crash/into-delta-crashes.engine.test.ts'],
     more: { LOAD_ROWS: '2000000', LOAD_KILLS: '40', INTO_DELTA_ROWS: '200000', INTO_DELTA_ROUNDS: '5' },
   },
+  mutants: { files: ['test/mutants/engine.soak.ts'], more: {} },
 };
 
 /** Tests that need no engine; one that does is called *.engine.test.ts. */
@@ -30,6 +31,8 @@ const pureFolders = [
   'bin',
   'demo',
   'docs',
+  'connections',
+  'support',
 ];
 
 await main(async () => {

@@ -235,7 +235,7 @@ function employeeChanges(
 
 /** Waits until the run has begun so many publications, or is over the start at least; then a little. */
 async function working(run: BackfillRun, publications: number, random: () => number): Promise<void> {
-  const deadline = performance.now() + 60_000;
+  const deadline = performance.now() + 240_000;
   while (run.lines.filter(({ msg }) => msg === 'publish begins').length < publications) {
     if (!run.alive()) throw new Error(`the load ended by itself: ${textOf(run)}`);
     if (performance.now() > deadline) throw new Error(`nothing is published: ${textOf(run)}`);

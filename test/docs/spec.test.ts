@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
+import { MUTANTS } from '../mutants/list.ts';
 import { inTree, text } from './tree.ts';
 
 interface Promised {
@@ -38,6 +39,9 @@ function escaped(part: string): string {
   return part.replaceAll(/[.*+?^${}()|[\]\\]/g, String.raw`\$&`).replaceAll("'", String.raw`\\?'`);
 }
 
+/** The others have mutants beside their tests, where they have any. */
+const SHOWN_TO_HOLD = /^(H4|[DCBS]\d+)$/;
+
 describe('docs/SPEC.md', () => {
   it('numbers its promises without a gap', () => {
     const ids = promises().map(({ id }) => id);
@@ -67,4 +71,15 @@ describe('docs/SPEC.md', () => {
     assert.ok(!hasTest("it('a b c', () => {", 'a b'));
     assert.ok(!hasTest("it('a b', () => {", 'a.b'));
   });
+
+  for (const { id, tests } of promises().filter(({ id }) => SHOWN_TO_HOLD.test(id)))
+    it(`${id} is held by a test that is shown to notice a mistake`, () => {
+      const mutants = MUTANTS.filter(({ promise }) => promise === id);
+      assert.ok(mutants.length > 0, `no mutant of test/mutants breaks ${id}`);
+      for (const { name, caughtBy } of mutants)
+        assert.ok(
+          tests.some(({ file }) => file === caughtBy[0]),
+          `${id} does not name ${caughtBy[0]}, which catches a service that ${name}`,
+        );
+    });
 });

@@ -57,6 +57,20 @@ describe('feed batches (Delta capture: a commit is the unit, a large one spans t
     assert.equal(batcher.isFull(), true);
   });
 
+  it('so do rejected rows, by their number and by their bytes', () => {
+    const rejected = (payload: string): PairingOutcome => ({
+      version: 0,
+      kind: 'rejected',
+      rejection: { key: '', table: 't', code: 'X', message: '', position: 0, ts: 0, payload },
+    });
+    const many = createFeedBatcher(startOf('id'), limits);
+    for (let row = 0; row < 3; row++) many.add(rejected('{}'));
+    assert.equal(many.isFull(), true);
+    const large = createFeedBatcher(startOf('id'), { changes: 100, bytes: 1000 });
+    large.add(rejected('x'.repeat(1000)));
+    assert.equal(large.isFull(), true);
+  });
+
   it('versions without rows move the position', () => {
     const batcher = createFeedBatcher({ tableId: 'id', version: 4, groups: 2 }, limits);
     batcher.complete(5);

@@ -129,8 +129,11 @@ const rules: readonly { name: string; images: readonly RowImage[]; expected: rea
       image('insert', row(1, 'c')),
       image('delete', row(2)),
       image('delete', row(2)),
+      image('delete', row(3, 'a')),
+      image('delete', row(3, 'b')),
+      image('insert', row(3, 'b')),
     ],
-    expected: ['update 1 null→c', 'delete 2 null→null'],
+    expected: ['update 1 null→c', 'delete 2 null→null', 'update 3 null→b'],
   },
   {
     name: 'a null key is rejected, each apart from its neighbours',

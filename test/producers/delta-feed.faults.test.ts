@@ -88,6 +88,24 @@ describe('delta feed under faults', () => {
     );
     assert.ok(hit.changes > 3_000, JSON.stringify(hit));
   });
+
+  it('a table replaced while a backlog is read: nothing of the new one is published', async () => {
+    const [table, topic] = [new FakeDelta(employees), new FakeTopic()];
+    for (const id of [1, 2, 3]) table.insert(employee(id));
+    const run = startFeed({
+      mapping: employees,
+      source: withFaults(table.source(), (method) => {
+        if (method === 'page') table.id = 'table-2';
+        return 'none';
+      }),
+      log: topic.log(),
+      leadership: new FakeLeadership().port(),
+      options: { maxVersionsPerRead: 2 },
+    });
+    await run.reaches('stopped');
+    await run.drain();
+    assert.deepEqual(topic.changes, []);
+  });
 });
 
 class World {

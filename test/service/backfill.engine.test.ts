@@ -54,6 +54,12 @@ async function heldOffsets(site: Site): Promise<number> {
   return rows[0]!.n;
 }
 
+/** Another one in its place would not have its grants, triggers and views. */
+async function tableItself(site: Site): Promise<unknown> {
+  const { rows } = await site.pool.query(`SELECT 'public.employees'::regclass::oid AS table`);
+  return rows[0];
+}
+
 async function loadTables(site: Site): Promise<number> {
   const { rows } = await site.pool.query<{ n: number }>(
     `SELECT count(*)::int AS n FROM pg_class WHERE relname LIKE 'load\\_2%' AND relkind = 'r'`,
@@ -169,6 +175,7 @@ describe('a load while the table is changed', () => {
     'keeps every change that is made meanwhile, of rows loaded already or not',
     { timeout: 240_000 },
     async () => {
+      const table = await tableItself(site);
       const unfinished = later(await holding(site, 'public.employees IN ROW EXCLUSIVE MODE'), (letGo) =>
         letGo(),
       );
@@ -183,6 +190,7 @@ describe('a load while the table is changed', () => {
         },
         { everyMs: 1 },
       );
+      assert.ok((await heldOffsets(site)) > 0, 'consumers wait from its first transaction on');
       // From here on no row comes into the load's table.
       const unloaded = later(
         await holding(site, `deltaferry."load_${load.id}_progress" IN SHARE MODE`),
@@ -202,6 +210,7 @@ describe('a load while the table is changed', () => {
       assert.equal((await history(site)).size, 0, 'nobody sees a part of a load');
       await unfinished();
       assert.equal(await run.ended(), 0, textOf(run));
+      assert.deepEqual(await tableItself(site), table, 'the table stays the one it was');
       await until('the last change is applied', async () => (await history(site)).has(-1), { everyMs: 300 });
       await caughtUp(site, 60_000);
       await endsWell(worker);

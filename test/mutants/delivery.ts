@@ -1,0 +1,277 @@
+import type { Mutant } from './mutant.ts';
+
+const HISTORY_FAULTS = [
+  'test/consumers/history-faults.test.ts',
+  'whatever fails, is repeated or changes hands: each change is applied exactly once and in order',
+] as const;
+const FEED_FAULTS = [
+  'test/producers/delta-feed.faults.test.ts',
+  'every change is on the topic exactly once and in order, whatever fails, dies or answers late',
+] as const;
+const LOST_ANSWER = [
+  'test/consumers/postgres-history.test.ts',
+  'a lost answer is recognised: nothing is applied twice, and it still counts as applied',
+] as const;
+
+export const deliveryMutants: readonly Mutant[] = [
+  {
+    promise: 'D1',
+    name: 'sends a transaction again whose answer was lost',
+    file: 'src/producers/publisher.ts',
+    find: 'await transaction(batch);',
+    put: 'await transaction(batch).catch(() => transaction(batch));',
+    caughtBy: ['test/producers/delta-feed.test.ts', 'a lost answer to a transaction publishes nothing twice'],
+  },
+  {
+    promise: 'D1',
+    name: 'notes only whole commits as published',
+    file: 'src/flow/feed-batch.ts',
+    find: 'position = { ...position, groups: seen };',
+    put: '',
+    caughtBy: FEED_FAULTS,
+  },
+  {
+    promise: 'D1',
+    name: 'takes an older mark for its own, and so an older position for the last one',
+    file: 'src/connections/kafka/change-log.ts',
+    find: 'return key === `${owner}#barrier` && record.value?.toString() === barrier;',
+    put: 'return key === `${owner}#barrier`;',
+    caughtBy: [
+      'test/connections/kafka/change-log.engine.test.ts',
+      'publishes each change exactly once: the commit was done',
+    ],
+  },
+  {
+    promise: 'D2',
+    name: 'does not ask where the history stands after a lost answer',
+    file: 'src/consumers/postgres-history.ts',
+    find: 'holding.partition.forget();',
+    put: '',
+    caughtBy: LOST_ANSWER,
+  },
+  {
+    promise: 'D2',
+    name: 'does not count what was applied though the answer was lost',
+    file: 'src/consumers/history-partition.ts',
+    find: 'if (doubt !== null && offset === doubt.next) doubt.report(null);',
+    put: '',
+    caughtBy: LOST_ANSWER,
+  },
+  {
+    promise: 'D2',
+    name: 'passes over the record at which it goes on',
+    file: 'src/consumers/history-partition.ts',
+    find: 'if (record.offset < this.#read) continue;',
+    put: 'if (record.offset <= this.#read) continue;',
+    caughtBy: HISTORY_FAULTS,
+  },
+  {
+    promise: 'D2',
+    name: 'moves the offset past a whole batch with the first half of it',
+    file: 'src/consumers/history-partition.ts',
+    find: 'items[to]?.record.offset ?? next;',
+    put: 'next;',
+    caughtBy: HISTORY_FAULTS,
+  },
+  {
+    promise: 'D3',
+    name: 'opens the log again when it is fenced, without asking who leads',
+    file: 'src/producers/producer-life.ts',
+    find: "return { name: 'fenced' };",
+    put: "return { name: 'failed', error };",
+    caughtBy: [
+      'test/producers/delta-feed.test.ts',
+      'a zombie that still believes it leads publishes nothing',
+    ],
+  },
+  {
+    promise: 'D3',
+    name: 'does not notice that its lease is gone',
+    file: 'src/producers/producer-life.ts',
+    find: 'AbortSignal.any([signal, lease.lost])',
+    put: 'signal',
+    caughtBy: [
+      'test/producers/delta-feed.test.ts',
+      'a standby takes over when the leader drains, and while its lease is gone',
+    ],
+    saying: /Not within 1000 ms: the leader knows/,
+  },
+  {
+    promise: 'D3',
+    name: 'names its transactions anew in each process',
+    file: 'src/connections/kafka/change-log.ts',
+    find: 'const transactionalId = `deltaferry.${options.producerName}.${options.table}`;',
+    put: 'const transactionalId = `deltaferry.${options.producerName}.${options.table}.${randomUUID()}`;',
+    caughtBy: [
+      'test/connections/kafka/change-log.engine.test.ts',
+      'fences the former owner: nothing of it becomes visible',
+    ],
+  },
+  {
+    promise: 'D4',
+    name: 'applies what it has wherever another owner has got to',
+    file: 'src/consumers/history-partition.ts',
+    find: 'applied = await sink.apply({ partition, expected, next, changes });',
+    put: `applied = await sink.apply({ partition, expected, next, changes }).catch(async (error) => {
+        if (!(error instanceof FencedError)) throw error;
+        const at = (await sink.claim([partition], () => 0n)).get(partition) ?? 0n;
+        return sink.apply({ partition, expected: at, next, changes });
+      });`,
+    caughtBy: [
+      'test/consumers/postgres-history.test.ts',
+      'another owner is noticed: the batch is dropped and reading goes on where the sink stands',
+    ],
+  },
+  {
+    promise: 'D4',
+    name: 'lets a batch through that begins before the stored offset',
+    file: 'src/connections/postgres/history-sink.ts',
+    find: 'AND next_offset = $4 AND held_by IS NULL',
+    put: 'AND next_offset >= $4 AND held_by IS NULL',
+    caughtBy: [
+      'test/connections/postgres/history-sink.engine.test.ts',
+      'a zombie with the old offset is fenced',
+    ],
+  },
+  {
+    promise: 'D5',
+    name: 'moves the offset though the letter was not acknowledged',
+    file: 'src/consumers/partition-letters.ts',
+    find: 'await this.#options.deadLetters.send(unsent);',
+    put: 'await this.#options.deadLetters.send(unsent).catch(() => {});',
+    caughtBy: [
+      'test/consumers/postgres-history.test.ts',
+      'the offset does not pass a dead letter that was not acknowledged',
+    ],
+  },
+  {
+    promise: 'D5',
+    name: 'writes no letter for what the database refuses',
+    file: 'src/consumers/history-partition.ts',
+    find: 'await this.#letters.send([this.#letters.letter(item.record, error)]);',
+    put: '',
+    caughtBy: [
+      'test/consumers/postgres-history.test.ts',
+      'a record that can never be applied is dead-lettered, its neighbours are applied',
+    ],
+  },
+  {
+    promise: 'D5',
+    name: 'writes a letter again that was acknowledged',
+    file: 'src/consumers/partition-letters.ts',
+    find: 'this.#sent.add(letter.offset);',
+    put: '',
+    caughtBy: [
+      'test/consumers/postgres-history.test.ts',
+      'the offset does not pass a dead letter that was not acknowledged',
+    ],
+  },
+  {
+    promise: 'D5',
+    name: 'sets changes aside because a clock is a little ahead',
+    file: 'src/consumers/record-reader.ts',
+    find: 'now() * 1000 + skewMicros',
+    put: 'now() * 1000',
+    caughtBy: [
+      'test/consumers/postgres-history.test.ts',
+      'a record that can never be applied is dead-lettered, its neighbours are applied',
+    ],
+  },
+  {
+    promise: 'D5',
+    name: 'loses the neighbour of what is set aside',
+    file: 'src/flow/isolate.ts',
+    find: 'await isolate(work, middle, to);',
+    put: 'await isolate(work, middle + 1, to);',
+    caughtBy: [
+      'test/flow/isolate.test.ts',
+      'every good item is done once and in order, every bad one is set aside',
+    ],
+  },
+  {
+    promise: 'D6',
+    name: 'sets records aside because the registry was wiped',
+    file: 'src/consumers/record-reader.ts',
+    find: 'if (!(error instanceof PoisonError)) throw error;',
+    put: 'if (!(error instanceof Error)) throw error;',
+    caughtBy: [
+      'test/consumers/postgres-history.test.ts',
+      'a wiped registry stops the partition and dead-letters nothing',
+    ],
+  },
+  {
+    promise: 'D6',
+    name: 'counts as applied what it has to try again',
+    file: 'src/consumers/history-partition.ts',
+    find: 'if (doubt !== null && offset === doubt.next) doubt.report(null);',
+    put: 'if (doubt !== null) doubt.report(null);',
+    caughtBy: [
+      'test/consumers/postgres-history.test.ts',
+      'a transient failure is retried with growing waits and never dead-lettered',
+    ],
+  },
+  {
+    promise: 'D6',
+    name: 'waits for a person where it should try again',
+    file: 'src/error-policy.ts',
+    find: "transient: 'retry',",
+    put: "transient: 'stop',",
+    caughtBy: [
+      'test/consumers/postgres-history.test.ts',
+      'a transient failure is retried with growing waits and never dead-lettered',
+    ],
+  },
+  {
+    promise: 'D6',
+    name: 'asks at full speed where only a person can help',
+    file: 'src/error-policy.ts',
+    find: "operator: 'stop',",
+    put: "operator: 'retry',",
+    caughtBy: [
+      'test/consumers/postgres-history.test.ts',
+      'what a person must mend stops the partition with its remedy, and is tried again slowly',
+    ],
+  },
+  {
+    promise: 'D7',
+    name: 'applies what lies behind a gap',
+    file: 'src/consumers/postgres-history.ts',
+    find: 'if (position < incoming.from || position > incoming.next)',
+    put: 'if (position > incoming.next)',
+    caughtBy: ['test/consumers/postgres-history.test.ts', 'a gap is never jumped'],
+  },
+  {
+    promise: 'D7',
+    name: 'begins where the topic begins once its offset has expired',
+    file: 'src/consumers/postgres-history.ts',
+    find: 'const offset = offsets.get(partition) ?? range.low;',
+    put: `const stored = offsets.get(partition) ?? range.low;
+      const offset = stored < range.low ? range.low : stored;`,
+    caughtBy: [
+      'test/consumers/postgres-history.test.ts',
+      'an offset that the topic does not have stops the partition, it is never reset',
+    ],
+  },
+  {
+    promise: 'D10',
+    name: 'leaves while a transaction is on its way',
+    file: 'src/producers/delta-feed-session.ts',
+    find: '} finally {\n    await publisher.settled();\n  }',
+    put: '}',
+    caughtBy: [
+      'test/producers/delta-feed.test.ts',
+      'draining ends the transaction in hand and starts no other',
+    ],
+  },
+  {
+    promise: 'D10',
+    name: 'begins another transaction though it is to end',
+    file: 'src/producers/delta-feed-catch-up.ts',
+    find: 'signal.throwIfAborted();\n    const batch = batcher.take();',
+    put: 'const batch = batcher.take();',
+    caughtBy: [
+      'test/producers/delta-feed.test.ts',
+      'draining ends the transaction in hand and starts no other',
+    ],
+  },
+];

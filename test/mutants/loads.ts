@@ -1,0 +1,264 @@
+import { intoDeltaMutants } from './loads-into-delta.ts';
+import type { Mutant } from './mutant.ts';
+
+const PUBLISHER = 'test/producers/load-publisher.test.ts';
+const BACKFILL = 'test/service/backfill.engine.test.ts';
+const FROM_TOPIC = 'test/producers/load-from-topic.test.ts';
+
+const fromDeltaMutants: readonly Mutant[] = [
+  {
+    promise: 'B1',
+    name: 'dates the rows of a load by its own clock',
+    file: 'src/producers/load-publisher.ts',
+    find: 'ts: pinned.ts,\n          tx: null,',
+    put: 'ts: Date.now() * 1000,\n          tx: null,',
+    caughtBy: [PUBLISHER, 'publishes each row once, with the load, the version and its time'],
+  },
+  {
+    promise: 'B1',
+    name: 'reads the newest rows, and not those of the version that it copies',
+    file: 'src/connections/databricks/snapshot-sql.ts',
+    find: 'FROM ${quoteDatabricksQualified(table)} VERSION AS OF ${version} AS c`',
+    put: 'FROM ${quoteDatabricksQualified(table)} AS c`',
+    caughtBy: [
+      'test/connections/databricks/snapshot.engine.test.ts',
+      'is the same by files and by results, exact in every value, whatever is committed afterwards',
+    ],
+  },
+  {
+    promise: 'B2',
+    name: 'puts a first part of a load into its empty table before all the rest',
+    file: 'src/connections/postgres/load-handover.ts',
+    find: 'await client.query(`LOCK TABLE ${target} IN SHARE ROW EXCLUSIVE MODE`);',
+    put: `await pool.query(\`INSERT INTO \${target} (\${columns}, \${own}) SELECT \${columns}, true, now() FROM \${rows} LIMIT 9\`);
+      await client.query(\`LOCK TABLE \${target} IN SHARE ROW EXCLUSIVE MODE\`);`,
+    caughtBy: [BACKFILL, 'keeps every change that is made meanwhile, of rows loaded already or not'],
+    saying: /nobody sees a part of a load/,
+  },
+  {
+    promise: 'B2',
+    name: 'puts another table in the place of the empty one that it fills',
+    file: 'src/connections/postgres/load-handover.ts',
+    find: 'await goOnBehindCopy(client, load.id);',
+    put: `await client.query(\`CREATE TABLE public.swapped (LIKE \${target} INCLUDING ALL)\`);
+      await client.query(\`INSERT INTO public.swapped SELECT * FROM \${target}\`);
+      await client.query(\`DROP TABLE \${target}; ALTER TABLE public.swapped RENAME TO employees\`);`,
+    caughtBy: [BACKFILL, 'keeps every change that is made meanwhile, of rows loaded already or not'],
+    saying: /the table stays the one it was/,
+  },
+  {
+    promise: 'B3',
+    name: 'takes waiting for a load for a failure',
+    file: 'src/consumers/postgres-history.ts',
+    find: "report(partition, { kind: 'waiting for a load' });",
+    put: "report(partition, { kind: 'retrying', error });",
+    caughtBy: [
+      'test/consumers/history-held.test.ts',
+      'a partition waits while a load fills the table, says so once and not as a failure, then goes on',
+    ],
+  },
+  {
+    promise: 'B3',
+    name: 'publishes the version once more that a load has brought',
+    file: 'src/producers/delta-feed-session.ts',
+    find: 'version: loaded }, jumped: true };',
+    put: 'version: loaded - 1 }, jumped: true };',
+    caughtBy: ['test/producers/delta-feed-start.test.ts', 'nowhere until the load has chosen its version'],
+  },
+  {
+    promise: 'B3',
+    name: 'leaves the live consumers running while it fills an empty table',
+    file: 'src/connections/postgres/loads.ts',
+    find: 'await client.query(HOLD, [waiting.group, waiting.topic, id]);',
+    put: '',
+    caughtBy: [BACKFILL, 'keeps every change that is made meanwhile, of rows loaded already or not'],
+    saying: /consumers wait from its first transaction on/,
+  },
+  {
+    promise: 'B4',
+    name: 'begins a load anew whose pieces are on the topic already',
+    file: 'src/producers/load-publisher.ts',
+    find: "if (position === null || position['load'] !== load) return NOTHING;",
+    put: 'return NOTHING;',
+    caughtBy: [PUBLISHER, 'goes on behind what another process has published, and reads nothing of it'],
+  },
+  {
+    promise: 'B4',
+    name: 'publishes a piece again whose answer was lost',
+    file: 'src/producers/load-publisher.ts',
+    find: 'log.publish({ changes, rejected: rejectedChanges, position: { load, parts, rows, rejected } }),',
+    put: `{
+        const position = { load, parts, rows, rejected };
+        const again = () => log.publish({ changes, rejected: rejectedChanges, position });
+        return again().catch(again);
+      },`,
+    caughtBy: [PUBLISHER, 'every row is on the topic once, whatever fails or answers late'],
+  },
+  {
+    promise: 'B5',
+    name: 'goes on though another process has taken the load',
+    file: 'src/producers/load-publisher.ts',
+    find: "mayPass: (error) => reactionTo(error) === 'retry',",
+    put: "mayPass: (error) => reactionTo(error) !== 'stop',",
+    caughtBy: [PUBLISHER, 'is over once another process has taken the load'],
+  },
+  {
+    promise: 'B5',
+    name: 'cannot give a load up whose rows are all published',
+    file: 'src/flow/load-state.ts',
+    find: "handover: { published: null, 'handed-over': 'live', 'given-up': 'failed' },",
+    put: "handover: { published: null, 'handed-over': 'live', 'given-up': null },",
+    caughtBy: ['test/flow/load-state.test.ts', 'names the phases that an event may come from'],
+  },
+  {
+    promise: 'B5',
+    name: 'begins another load in place of one that is unfinished',
+    file: 'src/producers/backfill.ts',
+    find: "if (mode === 'new' && unfinished !== null) throw alreadyBegun(unfinished);",
+    put: '',
+    caughtBy: [BACKFILL, 'a second load of the table at once, naming the first; and one that was killed'],
+  },
+  {
+    promise: 'B6',
+    name: 'ends keys that live changes have brought since the version',
+    file: 'src/connections/postgres/load-reconcile-sql.ts',
+    find: 'AND h.${on} <= $1::timestamptz AND (',
+    put: 'AND (',
+    caughtBy: [
+      'test/connections/postgres/load-reconcile.engine.test.ts',
+      'any history and any load: the table says of that time what the load says, and of all others what it said',
+    ],
+  },
+  {
+    promise: 'B7',
+    name: 'drops rows that can never be one of the table, and says nothing',
+    file: 'src/producers/load-publisher.ts',
+    find: 'rejectedChanges.push(reject(each.code, each.message, each.payload));',
+    put: '',
+    caughtBy: [PUBLISHER, 'sets aside rows that can never be one of the table, and counts them'],
+  },
+  {
+    promise: 'B7',
+    name: 'fills a captured table though people have written to it meanwhile',
+    file: 'src/connections/postgres/load-handover.ts',
+    find: 'if (load.captured && (await hasEdits(client, load))) throw notEmpty(load);',
+    put: '',
+    caughtBy: [
+      'test/service/backfill-captured.engine.test.ts',
+      'fills an empty one, unless people have written to it meanwhile',
+    ],
+  },
+  {
+    promise: 'B8',
+    name: 'publishes on though there is no room',
+    file: 'src/producers/load-publisher.ts',
+    find: 'await options.room(done, signal);',
+    put: 'void options.room(done, signal);',
+    caughtBy: [
+      PUBLISHER,
+      'reads one piece ahead of the one in its transaction, and none while there is no room',
+    ],
+  },
+  {
+    promise: 'B9',
+    name: 'does not look once more at what people have changed before it commits',
+    file: 'src/connections/postgres/load-reconcile.ts',
+    find: 'if (edits !== null && done.added + changes.length > 0) {',
+    put: 'if (false) {',
+    caughtBy: [
+      'test/connections/postgres/load-captured.engine.test.ts',
+      'leaves a key alone that is changed in the moment between looking and writing',
+    ],
+  },
+  {
+    promise: 'B9',
+    name: 'brings a row back that came and went while it looked',
+    file: 'src/connections/postgres/load-reconcile-sql.ts',
+    find: 'WHERE h.xmin = pg_current_xact_id()::xid AND ',
+    put: 'WHERE false AND ',
+    caughtBy: [
+      'test/connections/postgres/load-captured.engine.test.ts',
+      'leaves a key alone that is changed in the moment between looking and writing',
+    ],
+  },
+  {
+    promise: 'B9',
+    name: 'leaves a key alone that was changed and changed back',
+    file: 'src/connections/postgres/load-edits.ts',
+    find: "HAVING count(*) = 1 OR ${images('before')} IS DISTINCT FROM ${images('after')}",
+    put: '',
+    caughtBy: [
+      'test/connections/postgres/load-captured.engine.test.ts',
+      'splits no version because a clock here is ahead of Delta’s, and corrects what was changed and changed back',
+    ],
+  },
+  {
+    promise: 'B10',
+    name: 'does not count what waits in a log of which nothing is published yet',
+    file: 'src/service/status-readings.ts',
+    find: '(found.stored?.acknowledged ?? SEES_NOTHING)',
+    put: '(found.stored?.acknowledged ?? null)',
+    caughtBy: ['test/cli/status.engine.test.ts', 'says what is to do where nobody runs yet'],
+  },
+  {
+    promise: 'B15',
+    name: 'reads a load from an offset that compaction has taken away',
+    file: 'src/producers/load-from-topic.ts',
+    find: 'larger(start, lows[partition] ?? start)',
+    put: 'start',
+    caughtBy: [FROM_TOPIC, 'is found as it was noted, behind what compaction has taken away'],
+  },
+  {
+    promise: 'B15',
+    name: 'hands over a load of which another has replaced records',
+    file: 'src/producers/load-from-topic.ts',
+    find: 'if (recordsOf === copied) return;',
+    put: 'if (recordsOf !== null) return;',
+    caughtBy: [FROM_TOPIC, 'is not handed over once another load has replaced records of it'],
+  },
+  {
+    promise: 'B15',
+    name: 'chooses the version before it looks where live changes go on',
+    file: 'src/producers/backfill.ts',
+    find: `  const liveOffsets = await trying(deps, signal, () => liveOffsetsNow(deps, load, topics));
+  const pinned = await trying(deps, signal, () => source.pin());`,
+    put: `  const pinned = await trying(deps, signal, () => source.pin());
+  const liveOffsets = await trying(deps, signal, () => liveOffsetsNow(deps, load, topics));`,
+    caughtBy: [
+      FROM_TOPIC,
+      'says that live changes go on where their topic ended before the version was chosen',
+    ],
+  },
+  {
+    promise: 'B15',
+    name: 'applies changes from before the load once more to the database that it fills from the topic',
+    file: 'src/connections/postgres/load-handover.ts',
+    find: 'await goOnBehindCopy(client, load.id);',
+    put: '',
+    caughtBy: [
+      'test/service/backfill-from-topic.engine.test.ts',
+      'has the rows of the newest load, no more and no fewer, once the broker has compacted, and live changes go on',
+    ],
+  },
+  {
+    promise: 'B16',
+    name: 'begins from the topic though changes since the load have expired',
+    file: 'src/producers/load-from-topic.ts',
+    find: 'isPast(changesLow, liveOffsets) ?? isPast(liveOffsets, changesEnds)',
+    put: 'isPast(liveOffsets, changesEnds)',
+    caughtBy: [FROM_TOPIC, 'is refused where changes have expired'],
+  },
+  {
+    promise: 'B16',
+    name: 'takes a change at the time of the version for a later one',
+    file: 'src/consumers/earlier-changes.ts',
+    find: 'reading.change.ts <= ts',
+    put: 'reading.change.ts < ts',
+    caughtBy: [
+      'test/consumers/earlier-changes.test.ts',
+      'is one of another origin, behind the offset, at the time or before it',
+    ],
+  },
+];
+
+export const loadMutants: readonly Mutant[] = [...fromDeltaMutants, ...intoDeltaMutants];

@@ -1,0 +1,150 @@
+import type { Mutant } from './mutant.ts';
+
+const CATALOG = 'test/setup/history-table.engine.test.ts';
+const CAPTURE = 'test/setup/plan-capture.test.ts';
+const CAPTURED = 'test/setup/capture.engine.test.ts';
+const SCHEMAS = 'test/setup/plan-topics-and-schemas.test.ts';
+
+export const setupMutants: readonly Mutant[] = [
+  {
+    promise: 'S1',
+    name: 'creates a history table that is there',
+    file: 'src/setup/plan-history.ts',
+    find: 'if (existing?.exists === true)\n',
+    put: 'if (existing === undefined)\n',
+    caughtBy: ['test/setup/plan.test.ts', 'finds nothing to do where everything exists'],
+  },
+  {
+    promise: 'S2',
+    name: 'names the first thing only of a topic that does not fit',
+    file: 'src/setup/plan-topics.ts',
+    find: '...checkPolicy(wanted, existing)];',
+    put: '...checkPolicy(wanted, existing)].slice(0, 1);',
+    caughtBy: ['test/setup/plan.test.ts', 'lists every mismatch, not only the first'],
+  },
+  {
+    promise: 'S2',
+    name: 'names a statement that mends nothing',
+    file: 'src/setup/plan-history.ts',
+    find: "sql: alterTable(table, 'SET LOGGED'),",
+    put: "sql: alterTable(table, 'SET UNLOGGED'),",
+    caughtBy: [CATALOG, 'says what mends it, and the statements do'],
+  },
+  {
+    promise: 'S3',
+    name: 'takes a setup for done whose first step is done',
+    file: 'src/setup/setup.ts',
+    find: "if (!plan.some(({ kind }) => kind === 'create')) return { outcome: 'done', applied: false, plan };",
+    put: "if (plan[0]?.kind !== 'create') return { outcome: 'done', applied: false, plan };",
+    caughtBy: [
+      'test/setup/setup.test.ts',
+      'is completed by the next one, wherever it failed (before the step took effect)',
+    ],
+  },
+  {
+    promise: 'S3',
+    name: 'creates a history table that another setup has created meanwhile',
+    file: 'src/connections/postgres/history-table.ts',
+    find: 'if (there.rowCount === 0) for (const statement of statements)',
+    put: 'for (const statement of statements)',
+    caughtBy: [CATALOG, 'is created once when two setups meet'],
+    saying: /already exists/,
+  },
+  {
+    promise: 'S4',
+    name: 'creates what a dry run only names',
+    file: 'src/setup/setup.ts',
+    find: "if (options.dryRun === true) return { outcome: 'planned', applied: false, plan };",
+    put: '',
+    caughtBy: ['test/setup/setup.engine.test.ts', 'setup on the engines'],
+    saying: /expected: 'planned'/,
+  },
+  {
+    promise: 'S5',
+    name: 'leaves a schema at a level under which the registry takes anything',
+    file: 'src/setup/plan-subject.ts',
+    find: 'return [\n      ...setLevel(subject, level),\n',
+    put: 'return [\n',
+    caughtBy: [SCHEMAS, 'the level is set where a registry with default NONE would take anything'],
+  },
+  {
+    promise: 'S5',
+    name: 'sees no more of a schema than the registry does',
+    file: 'src/setup/schema-fit.ts',
+    find: 'if (was.base !== is.base || was.logicalType !== is.logicalType) return false;',
+    put: 'if (was.base !== is.base) return false;',
+    caughtBy: [SCHEMAS, 'another unit is refused, though to the registry both are longs'],
+  },
+  {
+    promise: 'S6',
+    name: 'accepts a history whose key is checked at commit only',
+    file: 'src/setup/history-keys.ts',
+    find: 'if (candidates.some(({ enforced }) => enforced)) return [];',
+    put: 'if (candidates.length > 0) return [];',
+    caughtBy: [CATALOG, 'has keys that hold only at commit, or not at all'],
+  },
+  {
+    promise: 'S6',
+    name: 'relies on an index that Postgres could not build',
+    file: 'src/connections/postgres/history-table.ts',
+    find: 'x.indimmediate and x.indisvalid as enforced',
+    put: 'x.indimmediate as enforced',
+    caughtBy: [CATALOG, 'has keys that hold only at commit, or not at all'],
+  },
+  {
+    promise: 'S7',
+    name: 'needs the right to create temporary tables',
+    file: 'src/connections/postgres/history-sink.ts',
+    find: 'await moveOffset(client, batch);',
+    put: `await moveOffset(client, batch);
+        await client.query('CREATE TEMPORARY TABLE IF NOT EXISTS batch (key text)');`,
+    caughtBy: ['test/setup/grants.engine.test.ts', 'with only the grants of docs/OPERATIONS.md'],
+    saying: /permission denied to create temporary tables/,
+  },
+  {
+    promise: 'S8',
+    name: 'captures a column whose values the mapping does not hold',
+    file: 'src/setup/column-fit.ts',
+    find: 'return INTEGERS.includes(type.name) && INTEGERS.indexOf(type.name) <= INTEGERS.indexOf(wanted.name);',
+    put: 'return INTEGERS.includes(type.name);',
+    caughtBy: [CAPTURE, 'must not be bigint where integer is mapped'],
+  },
+  {
+    promise: 'S8',
+    name: 'captures a table that it may not read, though TRUNCATE has to log every row',
+    file: 'src/setup/plan-capture.ts',
+    find: 'if (!maySelect)',
+    put: 'if (false)',
+    caughtBy: [CAPTURE, 'is refused where it may not be read by this role'],
+  },
+  {
+    promise: 'S9',
+    name: 'does not notice that everybody may call what captures a table',
+    file: 'src/connections/postgres/captured-table.ts',
+    find: "AND NOT has_function_privilege('public', p.oid, 'EXECUTE') AS same,",
+    put: 'AS same,',
+    caughtBy: [
+      CAPTURED,
+      'is found as it was installed, every part of it, and what is changed is noticed and mended',
+    ],
+  },
+  {
+    promise: 'S9',
+    name: 'does not notice a trigger that fires when the rows are gone',
+    file: 'src/connections/postgres/captured-table.ts',
+    find: 'AND t.tgtype = CASE t.tgname WHEN $3 THEN 4 WHEN $4 THEN 16 WHEN $5 THEN 8 ELSE 34 END',
+    put: '',
+    caughtBy: [
+      CAPTURED,
+      'is found as it was installed, every part of it, and what is changed is noticed and mended',
+    ],
+  },
+  {
+    promise: 'S9',
+    name: 'says that all was published of a log that it removes',
+    file: 'src/connections/postgres/captured-table.ts',
+    find: '$1::pg_snapshot IS NULL OR NOT pg_visible_in_snapshot(xid, $1::pg_snapshot)',
+    put: '$1::pg_snapshot IS NULL',
+    caughtBy: [CAPTURED, 'is uninstalled, with a word on what goes with it'],
+  },
+];
