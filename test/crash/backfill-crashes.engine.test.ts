@@ -38,7 +38,10 @@ describe('a load whose processes are killed again and again', () => {
   let commits: DeltaCommits;
 
   before(async () => {
-    site = later(await openSite({ prefix: 'backfill_crashes' }), (made) => made.drop());
+    site = later(
+      await openSite({ prefix: 'backfill_crashes', settings: { polling: { minMs: 100, maxMs: 1000 } } }),
+      (made) => made.drop(),
+    );
     await compactAtOnce(site.kafka, `${site.name}_backfill`, SEGMENT_MS);
     commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
     await commits.large(ROWS);

@@ -34,14 +34,14 @@ interface Crossing {
 const SETTINGS = {
   delivery: { sessionTimeoutMs: 10_000, stoppedRetryMs: 1000, lockTimeoutMs: 500 },
   batching: { maxBatchChanges: 1000, maxChangesPerTransaction: 2000 },
-  polling: { maxMs: 300 },
+  polling: { minMs: 100, maxMs: 1000 },
 };
 
 /** So that everything is in many small pieces. */
 const QUICK = {
   delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000, lockTimeoutMs: 500 },
   batching: { maxBatchChanges: 300, maxChangesPerTransaction: 100 },
-  polling: { maxMs: 300 },
+  polling: { minMs: 100, maxMs: 1000 },
 };
 
 const openOwn = async (later: Later, name: string): Promise<Site> =>

@@ -37,6 +37,9 @@ const RESTARTS: readonly { readonly part: PartName; readonly how: 'killed' | 're
   { part: 'warehouse', how: 'restarted' },
 ];
 
+/** The service shares the machine with whoever commits. */
+const BETWEEN_COMMITS_MS = 500;
+
 describe('engines that are restarted under a running service', () => {
   const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
   const hint = `seed ${seed} (set CRASH_SEED)`;
@@ -61,7 +64,8 @@ describe('engines that are restarted under a running service', () => {
         settings: {
           delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000 },
           batching: { maxChangesPerTransaction: 100 },
-          polling: { maxMs: 200 },
+          // Asking Delta all the time would leave nothing of the machine to whoever commits.
+          polling: { minMs: 200, maxMs: 1000 },
         },
       }),
       (made) => made.drop(),
@@ -70,7 +74,10 @@ describe('engines that are restarted under a running service', () => {
   it('it loses nothing, repeats nothing and never ends', { timeout: 900_000 }, async (t) => {
     const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
     workers = [1, 2].map(() => later(startWorker(['--config', site.configFile]), (made) => made.kill()));
-    const committing = repeating(later, (n) => (n % 4 === 3 ? commits.large(500) : commits.mixed()));
+    const committing = repeating(later, async (n) => {
+      await (n % 4 === 3 ? commits.large(500) : commits.mixed());
+      await delay(BETWEEN_COMMITS_MS);
+    });
     await until('the service to run', () => publishedVersion(workers) >= 2, { timeoutMs: 120_000 });
 
     const recoveries: string[] = [];
@@ -90,7 +97,7 @@ describe('engines that are restarted under a running service', () => {
     };
     const phases: string[] = [];
     for (const { part, how } of RESTARTS) {
-      await until('work in hand', () => phaseOf(workers) !== 'idle', { everyMs: 1 });
+      await until('work in hand', () => phaseOf(workers) !== 'idle', { everyMs: 10 });
       phases.push(phaseOf(workers));
       const now = await restartPart(dir, part, how === 'killed' ? { signal: 'SIGKILL' } : {});
       assert.deepEqual(now, endpoints, 'the engine is back where it was');

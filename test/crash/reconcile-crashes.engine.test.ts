@@ -31,6 +31,11 @@ describe('a load that is compared with a table which holds rows', () => {
       const first = backfill();
       assert.equal(await first.ended(), 0, textOf(first));
       const worker = later(startWorker(['--config', site.configFile]), (made) => made.kill());
+      // A later version: what the load says of it comes after what the table has.
+      await site.warehouse.query({
+        doing: 'adding a row',
+        sql: `INSERT INTO ${site.deltaTable} VALUES (${ROWS}, 'one more', 1)`,
+      });
       await site.pool.query('UPDATE employees SET salary = 2 WHERE emp_id % 10 = 0');
       await site.pool.query('DELETE FROM employees WHERE emp_id % 10 = 1');
       await site.pool.query(
@@ -38,14 +43,15 @@ describe('a load that is compared with a table which holds rows', () => {
          SELECT -id, 'nobody', 3, true, '2001-01-01' FROM generate_series(1, 100) AS id`,
       );
 
+      const person = later(await site.pool.connect(), (client) => client.release(true));
+      const { rows: own } = await person.query<{ pid: number }>('SELECT pg_backend_pid() AS pid');
       const waiting = async (): Promise<boolean> => {
         const { rows } = await site.pool.query(
-          `SELECT FROM pg_stat_activity WHERE application_name = $1 AND wait_event_type = 'Lock'`,
-          [`deltaferry backfill/${site.name}`],
+          'SELECT FROM pg_stat_activity WHERE application_name = $1 AND $2 = ANY (pg_blocking_pids(pid))',
+          [`deltaferry backfill/${site.name}`, own[0]!.pid],
         );
         return rows.length > 0;
       };
-      const person = later(await site.pool.connect(), (client) => client.release(true));
       for (let range = 0; range < ROWS / KEYS_PER_RANGE; range++) {
         const key = range * KEYS_PER_RANGE + 10_000;
         await person.query('BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0');
@@ -70,12 +76,12 @@ describe('a load that is compared with a table which holds rows', () => {
 
       const records = later(await openRecords(site), (made) => made.close());
       const found = Map.groupBy(await records.history(), ({ id }) => id);
-      assert.equal(found.size, ROWS + 100);
+      assert.equal(found.size, ROWS + 1 + 100);
       for (const [id, versions] of found) {
         const told = versions.map(({ salary, to }) => [salary, to === null]);
         const current = ['1.00', true];
         if (id < 0) assert.deepEqual(told, [['3.00', false]]);
-        else if (id % 10 === 0) assert.deepEqual(told, [['2.00', false], current], `key ${id}`);
+        else if (id < ROWS && id % 10 === 0) assert.deepEqual(told, [['2.00', false], current], `key ${id}`);
         else assert.deepEqual(told, [current], `key ${id}`);
       }
     },

@@ -18,6 +18,7 @@ const MAX_WAIT_MS = 50;
 const MOST_STRETCH = 64;
 /** Parts that are with the handler or wait for it: of a partition one is read while the other is handled. */
 const IN_HAND = 2;
+/** However many partitions there are. */
 const IN_HAND_IN_ALL = 8;
 
 interface Flow {

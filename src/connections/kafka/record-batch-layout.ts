@@ -25,4 +25,5 @@ export const ATTRIBUTES = { compression: 7, appendTime: 8, inTransaction: 16, co
 /** What its length does not count: the offset, and the length itself. */
 export const BEFORE_LENGTH_BYTES = 12;
 
+/** The version of the layout. */
 export const MAGIC = 2;

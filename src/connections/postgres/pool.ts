@@ -79,7 +79,7 @@ export function sever(client: pg.ClientBase): void {
   (client as unknown as { connection: { stream: { destroy(): void } } }).connection.stream.destroy();
 }
 
-/** The same for one connection outside of any pool (session-level locks). */
+/** How each connection of ours is made, also one outside of any pool (session-level locks). */
 export function connectionConfig(options: PostgresOptions): pg.ClientConfig {
   const statementTimeout = options.statementTimeoutMs ?? DEFAULTS.statementTimeoutMs;
   return {
