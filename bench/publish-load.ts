@@ -30,7 +30,11 @@ export async function publishFromMemory(site: Site, rows: number): Promise<numbe
         pieces,
         mapping: mappingOf(table),
         origin: config.databricks.id,
-        source: { read: async (piece) => made(Number(piece) * ROWS_PER_PIECE, rows) },
+        source: {
+          async *read(wanted) {
+            for (const piece of wanted) yield made(Number(piece) * ROWS_PER_PIECE, rows);
+          },
+        },
         log,
         room: async () => {},
         onPublished: () => {},

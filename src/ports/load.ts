@@ -19,10 +19,14 @@ export type SnapshotRow =
 /** The rows of one version of a table, in pieces whose content never changes. */
 export interface SnapshotSource {
   pin(): Promise<PinnedVersion>;
-  /** The pieces of the version, made if need be; each is a short text that `read` takes. Throws an OperatorError where the version is gone. */
+  /** The pieces of the version, made if need be; each is a short text. Throws an OperatorError where the version is gone. */
   pieces(load: string, pinned: PinnedVersion, signal: AbortSignal): Promise<readonly string[]>;
-  /** All rows of a piece; the same ones each time. */
-  read(piece: string, pinned: PinnedVersion, signal: AbortSignal): Promise<readonly SnapshotRow[]>;
+  /** All rows of each of these pieces, in this order; `pieces` are the last ones of the version. A piece has the same rows each time. */
+  read(
+    pieces: readonly string[],
+    pinned: PinnedVersion,
+    signal: AbortSignal,
+  ): AsyncIterable<readonly SnapshotRow[]>;
   /** Removes what was made for the load. */
   tidy(load: string): Promise<void>;
 }

@@ -2,7 +2,7 @@ import type { Change } from '../change/change.ts';
 import { keyOf } from '../change/key.ts';
 import type { TableMapping } from '../change/table.ts';
 import { reactionTo } from '../error-policy.ts';
-import { PoisonError } from '../errors.ts';
+import { BugError, PoisonError } from '../errors.ts';
 import { persist } from '../flow/persist.ts';
 import type { ChangeLog, Position, RejectedChange } from '../ports/change-log.ts';
 import type { PinnedVersion, PublishedSoFar, SnapshotRow, SnapshotSource } from '../ports/load.ts';
@@ -53,11 +53,13 @@ export async function publishLoad(
         options.onPublished({ parts, rows, rejected });
       },
     );
+    const reading = source.read(pieces.slice(done.parts), pinned, signal)[Symbol.asyncIterator]();
     try {
-      let ahead = readAhead(done.parts);
+      let ahead = next(reading);
       for (let part = done.parts; part < pieces.length; part++) {
-        const rows = await ahead;
-        ahead = readAhead(part + 1);
+        const { value: rows, done: isOver } = await ahead;
+        if (isOver === true) throw tooFewPieces(part, pieces.length);
+        ahead = next(reading);
         options.onRead(rows.length);
         const { changes, rejectedChanges } = changesOf(rows);
         done = {
@@ -71,17 +73,20 @@ export async function publishLoad(
       }
     } finally {
       await publisher.settled();
+      // What is being read goes on until it sees that nobody waits for it any more.
+      reading.return?.().catch(() => {});
     }
     publisher.check();
     return done;
   }
 
-  function readAhead(part: number): Promise<readonly SnapshotRow[]> {
-    const piece = pieces[part];
-    const reading = piece === undefined ? Promise.resolve([]) : source.read(piece, pinned, signal);
+  function next(
+    reading: AsyncIterator<readonly SnapshotRow[]>,
+  ): Promise<IteratorResult<readonly SnapshotRow[]>> {
+    const ahead = reading.next();
     // Awaited in its turn; until then a failure must not count as unhandled.
-    reading.catch(() => {});
-    return reading;
+    ahead.catch(() => {});
+    return ahead;
   }
 
   return await persist(
@@ -93,6 +98,10 @@ export async function publishLoad(
     },
     signal,
   );
+}
+
+function tooFewPieces(part: number, pieces: number): BugError {
+  return new BugError({ code: 'LOAD_PIECES', message: `Reading ended behind piece ${part} of ${pieces}.` });
 }
 
 const NOTHING: PublishedSoFar = { parts: 0, rows: 0, rejected: 0 };

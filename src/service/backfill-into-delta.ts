@@ -90,7 +90,9 @@ export function wireIntoDelta({
         return { tableId, version, ...(await pieces.count()) };
       },
       pieces: () => pieces.pieces(),
-      read: (piece, _, stop) => pieces.read(piece, stop),
+      async *read(wanted, _, stop) {
+        for (const piece of wanted) yield await pieces.read(piece, stop);
+      },
       tidy: (load) => removeLoadFiles(databricks, loadFolder(volume, load)),
     },
     handover: createLoadIntoDelta({

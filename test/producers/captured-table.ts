@@ -36,9 +36,9 @@ export interface TableOptions {
 
 const COLUMNS = 'emp_id bigint PRIMARY KEY, name text, salary numeric(12,2)';
 
-/** A database of one test file's own. `drop` closes whatever was opened through it. */
-export async function openCaptureDatabase(): Promise<CaptureDatabase> {
-  const database = await createDatabase();
+/** A database of one test file's own, on the shared server unless another one is given. `drop` closes whatever was opened through it. */
+export async function openCaptureDatabase(server?: string): Promise<CaptureDatabase> {
+  const database = await createDatabase(server);
   await migrate(database.pool);
   const sessions: pg.Client[] = [];
   const sources: PostgresLog[] = [];

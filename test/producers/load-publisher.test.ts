@@ -17,15 +17,17 @@ function snapshot(change: (piece: number, rows: SnapshotRow[]) => SnapshotRow[] 
   return {
     reads,
     pieces: Array.from({ length: PIECES }, (_, piece) => `piece ${piece}`),
-    async read(piece: string): Promise<readonly SnapshotRow[]> {
-      const index = Number(piece.slice(6));
-      reads.push(index);
-      await tick();
-      const rows = Array.from({ length: ROWS_PER_PIECE }, (_, n): SnapshotRow => ({
-        kind: 'row',
-        row: employee(index * ROWS_PER_PIECE + n),
-      }));
-      return change(index, rows);
+    async *read(pieces: readonly string[]): AsyncGenerator<readonly SnapshotRow[]> {
+      for (const piece of pieces) {
+        const index = Number(piece.slice(6));
+        reads.push(index);
+        await tick();
+        const rows = Array.from({ length: ROWS_PER_PIECE }, (_, n): SnapshotRow => ({
+          kind: 'row',
+          row: employee(index * ROWS_PER_PIECE + n),
+        }));
+        yield change(index, rows);
+      }
     },
   };
 }

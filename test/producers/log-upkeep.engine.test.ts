@@ -1,17 +1,24 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { PARTITION_IDS, PARTITIONS_AHEAD } from '../../src/connections/postgres/capture-ddl.ts';
+import { startOwnPostgres, type OwnPostgres } from '../support/own-postgres.ts';
 import { openCaptureDatabase, type CaptureDatabase, type CapturedTable } from './captured-table.ts';
 import { FakeLeadership, FakeTopic, until } from './fake-log.ts';
 import { startLogPoller, type LogRun } from './log-run.ts';
 
+let server: OwnPostgres;
 let database: CaptureDatabase;
 let topic: FakeTopic;
 let runs: LogRun[];
+// A range is dropped once nobody can be writing to it: what others leave open on a server keeps it there.
 before(async () => {
-  database = await openCaptureDatabase();
+  server = await startOwnPostgres();
+  database = await openCaptureDatabase(server.postgres.url);
 });
-after(() => database?.drop());
+after(async () => {
+  await database?.drop();
+  await server?.stop();
+});
 beforeEach(() => {
   topic = new FakeTopic();
   runs = [];
@@ -168,16 +175,19 @@ describe('log partitions', () => {
     await insert(table, 1);
     await jumpTo(table, PARTITION_IDS);
     await insert(table, 2);
-    await source.upkeep(await source.snapshot(null));
-    await untilPartitions(table, null, (found) => !('0' in found));
+    // The server has transactions of its own, too.
+    for (let looks = 0; looks < 100 && '0' in (await partitions(table)); looks++)
+      await source.upkeep(await source.snapshot(null));
+    assert.equal('0' in (await partitions(table)), false);
     // Somebody turned the sequence back: rows come into ranges that had none to come.
     await jumpTo(table, PARTITION_IDS * 2n);
     await insert(table, 3);
-    const acknowledged = await source.snapshot(null);
     await source.upkeep('1:1:');
     await jumpTo(table, PARTITION_IDS + 10n);
     await insert(table, 4);
-    await source.upkeep(acknowledged);
+    const [last] = await table.sql<{ xid: string }>(`SELECT xid::text FROM ${table.log} WHERE key = '4'`);
+    // Sees everything before that row.
+    await source.upkeep(`${last!.xid}:${last!.xid}:`);
     assert.equal((await partitions(table))['1'], 2);
   });
 
@@ -192,11 +202,9 @@ describe('log partitions', () => {
     });
     await untilPartitions(table, null, (found) => '50' in found && found['default'] === 0 && !('0' in found));
     assert.ok(longest < 1_000, `a writer waited ${longest} ms`);
-    const before = keys().length;
     await insert(table, 6, 8);
-    await until(() => keys().length === before + 3, 'published');
-    assert.equal(new Set(keys()).size, keys().length, 'nothing twice');
     const written = await table.sql<{ key: string }>(`SELECT emp_id AS key FROM ${table.table}`);
+    await until(() => topic.changes.length >= written.length, 'published');
     assert.deepEqual(
       keys(),
       written.map(({ key }) => Number(key)).sort((a, b) => a - b),

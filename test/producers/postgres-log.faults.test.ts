@@ -114,14 +114,14 @@ class World {
     const steps = [...this.plan.while];
     for (const calls of this.plan.lives) {
       const dead = this.start(calls);
-      await until(() => dead.happened || this.isDone(), 'the process dies or has nothing left to do', 3_000);
+      await until(() => dead.happened || this.isDone(), 'the process dies or has nothing left to do', 15_000);
       const next = steps.shift();
       if (next !== undefined) this.take(next);
     }
     for (const each of steps) this.take(each);
     for (const writer of this.open.keys()) this.take({ do: 'commit', by: writer });
     this.start(Infinity);
-    await until(() => this.isDone(), `all is published: ${JSON.stringify(this.topic.position)}`, 3_000);
+    await until(() => this.isDone(), `all is published: ${JSON.stringify(this.topic.position)}`, 15_000);
   }
 
   async end(): Promise<void> {

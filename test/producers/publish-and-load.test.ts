@@ -43,12 +43,14 @@ function start(run: Loading, missing = 0) {
     topics: { ends: async () => [99n] },
     loader: { run },
     source: {
-      async read(piece: string): Promise<readonly SnapshotRow[]> {
-        await tick();
-        return Array.from({ length: ROWS_PER_PIECE - missing }, (_, n) => ({
-          kind: 'row' as const,
-          row: employee(Number(piece) * ROWS_PER_PIECE + n),
-        }));
+      async *read(pieces: readonly string[]): AsyncGenerator<readonly SnapshotRow[]> {
+        for (const piece of pieces) {
+          await tick();
+          yield Array.from({ length: ROWS_PER_PIECE - missing }, (_, n) => ({
+            kind: 'row' as const,
+            row: employee(Number(piece) * ROWS_PER_PIECE + n),
+          }));
+        }
       },
     },
   } as unknown as BackfillDeps;

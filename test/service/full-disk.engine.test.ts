@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict';
-import { chmodSync, existsSync, mkdtempSync, rmSync, symlinkSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { existsSync, rmSync, symlinkSync } from 'node:fs';
 import { describe, it } from 'node:test';
-import { startStack, stopStack } from '../../src/stack/stack.ts';
+import { startOwnPostgres } from '../support/own-postgres.ts';
 import { employeeChange, openRecords } from '../support/records.ts';
 import { QUICK, startService } from '../support/service.ts';
 import { openSite } from '../support/site.ts';
@@ -18,15 +16,7 @@ describe('a full disk under Postgres', { skip: !existsSync(FULL) && `there is no
   const later = undoing();
 
   it('stops the service with the remedy, which goes on by itself once there is room', async () => {
-    const dir = mkdtempSync(join(tmpdir(), 'deltaferry-full-'));
-    // As root, Postgres runs as nobody.
-    chmodSync(dir, 0o755);
-    later(dir, async () => {
-      await stopStack({ dir, wipe: true });
-      rmSync(dir, { recursive: true, force: true });
-    });
-    // A server of its own: what is done to it is nothing to do to others.
-    const { postgres } = await startStack({ dir, parts: ['postgres'], ownerPid: process.pid });
+    const { postgres } = later(await startOwnPostgres(), (made) => made.stop());
     const endpoints = { ...testStack(), postgres };
     const site = later(
       await openSite({ prefix: 'full', partitions: 1, settings: QUICK, endpoints }),

@@ -10,7 +10,8 @@ type Cells = readonly (string | null)[];
 export function snapshotReader(mapping: TableMapping): {
   /** A whole file; each line has its end. */
   readonly file: (text: string) => SnapshotRow[];
-  readonly lines: (lines: readonly string[]) => SnapshotRow[];
+  /** Behind each line's first cell, its bucket. */
+  readonly numbered: (lines: readonly string[]) => { readonly bucket: number; readonly row: SnapshotRow }[];
 } {
   const parsers = mapping.columns.map(({ type, name }) => parserFor(type, name));
 
@@ -32,6 +33,7 @@ export function snapshotReader(mapping: TableMapping): {
   const parse = (joined: string): readonly Cells[] => JSON.parse(`[${joined}]`) as readonly Cells[];
   return {
     file: (text) => parse(text.trimEnd().replaceAll('\n', ',')).map(read),
-    lines: (lines) => parse(lines.join(',')).map(read),
+    numbered: (lines) =>
+      parse(lines.join(',')).map(([bucket, ...cells]) => ({ bucket: Number(bucket), row: read(cells) })),
   };
 }

@@ -20,17 +20,21 @@ export function exportSql(snapshot: Snapshot, folder: string, linesPerFile: numb
   );
 }
 
-/** The same lines as a column `line`, of the keys whose hash falls into bucket `:bucket` of `:buckets`. */
-export function bucketSql(snapshot: Snapshot): string {
+/**
+ * The same lines as a column `line`, each with the bucket of `:buckets` that its key's hash falls into as its first
+ * cell: those from `:first` on, in their order.
+ */
+export function bucketsSql(snapshot: Snapshot): string {
   const keys = snapshot.mapping.key.map((name) => `c.${quoteDatabricksIdent(name)}`);
-  return `${lineOf(snapshot, 'line')} WHERE pmod(xxhash64(${keys.join(', ')}), :buckets) = :bucket`;
+  const bucket = `pmod(xxhash64(${keys.join(', ')}), :buckets)`;
+  return `${lineOf(snapshot, 'line', [`cast(${bucket} AS string)`])} WHERE ${bucket} >= :first ORDER BY ${bucket}`;
 }
 
 export function countSql({ table, version }: Snapshot): string {
   return `SELECT count(*) AS rows FROM ${quoteDatabricksQualified(table)} VERSION AS OF ${version}`;
 }
 
-function lineOf({ mapping, table, version }: Snapshot, as: string): string {
-  const cells = mapping.columns.map(({ name, type }) => exchangeText(type, name));
+function lineOf({ mapping, table, version }: Snapshot, as: string, first: readonly string[] = []): string {
+  const cells = [...first, ...mapping.columns.map(({ name, type }) => exchangeText(type, name))];
   return `SELECT to_json(array(${cells.join(', ')})) AS ${as} FROM ${quoteDatabricksQualified(table)} VERSION AS OF ${version} AS c`;
 }

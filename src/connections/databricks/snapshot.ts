@@ -8,7 +8,7 @@ import { BugError, OperatorError } from '../../errors.ts';
 import type { PinnedVersion, SnapshotRow, SnapshotSource } from '../../ports/load.ts';
 import { quoteDatabricksQualified } from '../identifiers.ts';
 import { textOf, type Databricks } from './client.ts';
-import { bucketSql, countSql, exportSql } from './snapshot-sql.ts';
+import { bucketsSql, countSql, exportSql } from './snapshot-sql.ts';
 import { snapshotReader } from './snapshot-lines.ts';
 
 export interface SnapshotOptions {
@@ -134,20 +134,40 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
     }
   }
 
-  async function readBucket(
-    [bucket, buckets]: readonly [number, number],
+  async function* readFiles(
+    paths: readonly string[],
+    signal: AbortSignal,
+  ): AsyncGenerator<readonly SnapshotRow[]> {
+    for (const path of paths) yield await readFileOf(path, signal);
+  }
+
+  /** All of them by one statement: each would read the whole version again. */
+  async function* readBuckets(
+    [first, buckets]: readonly [number, number],
     pinned: PinnedVersion,
     signal: AbortSignal,
-  ): Promise<SnapshotRow[]> {
-    const rows: SnapshotRow[] = [];
-    const lines = client.stream({
+  ): AsyncGenerator<readonly SnapshotRow[]> {
+    const pages = client.stream({
       ...about(`reading version ${pinned.version}`),
-      sql: bucketSql(snapshotOf(pinned)),
-      params: { bucket, buckets },
+      sql: bucketsSql(snapshotOf(pinned)),
+      params: { first, buckets },
+      timeoutMs: EXPORT_MS,
       signal,
     });
-    for await (const page of lines) for (const row of reader.lines(page)) rows.push(row);
-    return rows;
+    let current = first;
+    let rows: SnapshotRow[] = [];
+    for await (const page of pages)
+      for (const { bucket, row } of reader.numbered(page)) {
+        for (; current < bucket; current++) {
+          yield rows;
+          rows = [];
+        }
+        rows.push(row);
+      }
+    for (; current < buckets; current++) {
+      yield rows;
+      rows = [];
+    }
   }
 
   async function list(path: string): Promise<readonly string[]> {
@@ -156,32 +176,34 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
   }
 
   return {
-    pin: () => explained(pin()),
+    pin: () => pin().catch(tellOfLoad),
 
-    pieces: (load, pinned, signal) =>
-      explained(
-        (async () => {
-          if (pinned.rows === 0) return [];
-          const most = await rowsPerPiece(pinned);
-          if (volume !== undefined)
-            try {
-              return await exported(load, pinned, most, signal);
-            } catch (error) {
-              if (!(error instanceof OperatorError) || LASTING.has(error.code)) throw error;
-              options.onRefused?.(error);
-            }
-          const buckets = Math.ceil(pinned.rows / most);
-          return Array.from({ length: buckets }, (_, bucket) => `bucket ${bucket} of ${buckets}`);
-        })(),
-      ),
+    async pieces(load, pinned, signal) {
+      if (pinned.rows === 0) return [];
+      const most = await rowsPerPiece(pinned);
+      if (volume !== undefined)
+        try {
+          return await exported(load, pinned, most, signal);
+        } catch (error) {
+          if (!(error instanceof OperatorError)) throw error;
+          if (LASTING.has(error.code)) tellOfLoad(error);
+          options.onRefused?.(error);
+        }
+      const buckets = Math.ceil(pinned.rows / most);
+      return Array.from({ length: buckets }, (_, bucket) => `bucket ${bucket} of ${buckets}`);
+    },
 
-    read: (piece, pinned, signal) => {
-      const bucket = BUCKET.exec(piece);
-      return explained(
+    async *read(pieces, pinned, signal) {
+      const bucket = BUCKET.exec(pieces[0] ?? '');
+      const reading =
         bucket === null
-          ? readFileOf(piece, signal)
-          : readBucket([Number(bucket[1]), Number(bucket[2])], pinned, signal),
-      );
+          ? readFiles(pieces, signal)
+          : readBuckets([Number(bucket[1]), Number(bucket[2])], pinned, signal);
+      try {
+        yield* reading;
+      } catch (error) {
+        tellOfLoad(error);
+      }
     },
 
     async tidy(load) {
@@ -197,18 +219,14 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
     },
   };
 
-  /** What became of the version is told in the words of a load. */
-  async function explained<T>(work: Promise<T>): Promise<T> {
-    try {
-      return await work;
-    } catch (error) {
-      if (!(error instanceof OperatorError) || error.code !== 'DELTA_VERSIONS_GONE') throw error;
-      throw new OperatorError({
-        code: 'LOAD_VERSION_GONE',
-        message: `The version of ${table} that the load of ${mapping.name} copies is gone from Delta (vacuumed or cleaned from its log): ${error.message}`,
-        remedy: `Begin anew with the newest version: \`deltaferry backfill ${mapping.name} --restart\`.`,
-        cause: error,
-      });
-    }
+  /** Throws it; what became of the version is told in the words of a load. */
+  function tellOfLoad(error: unknown): never {
+    if (!(error instanceof OperatorError) || error.code !== 'DELTA_VERSIONS_GONE') throw error;
+    throw new OperatorError({
+      code: 'LOAD_VERSION_GONE',
+      message: `The version of ${table} that the load of ${mapping.name} copies is gone from Delta (vacuumed or cleaned from its log): ${error.message}`,
+      remedy: `Begin anew with the newest version: \`deltaferry backfill ${mapping.name} --restart\`.`,
+      cause: error,
+    });
   }
 }

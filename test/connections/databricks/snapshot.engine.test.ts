@@ -50,13 +50,19 @@ async function allRows(
   pieces: readonly string[],
   pinned: PinnedVersion,
 ): Promise<string[]> {
-  const rows: string[] = [];
-  for (const piece of pieces)
-    for (const each of await from.read(piece, pinned, never)) {
-      assert.equal(each.kind, 'row');
-      if (each.kind === 'row') rows.push(each.row.map(String).join('|'));
-    }
-  return rows.sort();
+  return (await rowsOfEach(from, pieces, pinned)).flat().sort();
+}
+
+async function rowsOfEach(
+  from: SnapshotSource,
+  pieces: readonly string[],
+  pinned: PinnedVersion,
+): Promise<string[][]> {
+  const found: string[][] = [];
+  for await (const rows of from.read(pieces, pinned, never))
+    found.push(rows.map((each) => (each.kind === 'row' ? each.row.map(String).join('|') : each.message)));
+  assert.equal(found.length, pieces.length);
+  return found;
 }
 
 describe('a snapshot of a Delta table', () => {
@@ -83,7 +89,25 @@ describe('a snapshot of a Delta table', () => {
     assert.ok(rows.includes(`9007199254740993|p0|null|0.0000|0`), rows[0]);
 
     await files.tidy('test-load');
-    await assert.rejects(files.read(exported[0]!, pinned, never));
+    await assert.rejects(allRows(files, exported.slice(0, 1), pinned));
+  });
+
+  it('has the same rows in each piece, wherever reading begins', async () => {
+    const results = source(undefined);
+    const pinned = await results.pin();
+    // So many pieces that some of them are empty.
+    const pieces = Array.from({ length: ROWS * 2 }, (_, bucket) => `bucket ${bucket} of ${ROWS * 2}`);
+    const all = (await rowsOfEach(results, pieces, pinned)).map((rows) => rows.sort());
+    assert.equal(all.flat().length, pinned.rows);
+    assert.ok(all.some((rows) => rows.length === 0) && all.some((rows) => rows.length > 1));
+    const emptyOnes = all.flatMap((rows, index) => (rows.length === 0 ? [index] : []));
+    for (const from of [1, emptyOnes[0]!, emptyOnes[0]! + 1, ROWS * 2 - 1]) {
+      const rest = await rowsOfEach(results, pieces.slice(from), pinned);
+      assert.deepEqual(
+        rest.map((rows) => rows.sort()),
+        all.slice(from),
+      );
+    }
   });
 
   it('takes the slower way where the warehouse refuses the export, and says so', async () => {

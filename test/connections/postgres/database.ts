@@ -3,16 +3,16 @@ import type { Pool } from 'pg';
 import { openPool } from '../../../src/connections/postgres/pool.ts';
 import { testStack } from '../../support/stack.ts';
 
-/** A database of a test file's own, on the shared server. */
+/** A database of a test file's own. */
 export interface TestDatabase {
   readonly url: string;
   readonly pool: Pool;
   drop(): Promise<void>;
 }
 
-export async function createDatabase(): Promise<TestDatabase> {
+/** On the server that all tests share, unless another one is given. */
+export async function createDatabase(server: string = testStack().postgres.url): Promise<TestDatabase> {
   const name = `test_${randomBytes(6).toString('hex')}`;
-  const server = testStack().postgres.url;
   const url = new URL(server);
   url.pathname = `/${name}`;
   await onServer(server, `CREATE DATABASE ${name}`);
