@@ -10,7 +10,7 @@ import { committedKeys } from '../support/load-records.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
-import { warehouseForTests } from '../support/warehouse-jvm.ts';
+import { enginesForTests } from '../support/engines-jvm.ts';
 
 const ROWS = 20_000;
 const ROWS_PER_PIECE = 200;
@@ -37,7 +37,7 @@ describe('engines that are restarted under a load', () => {
   let endpoints: Endpoints;
 
   before(async () => {
-    warehouseForTests();
+    enginesForTests();
     later(dir, () => stopStack({ dir, wipe: true }));
     endpoints = await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
   });

@@ -15,7 +15,7 @@ import { settledEnds } from '../support/topic-ends.ts';
 import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker } from '../support/worker.ts';
-import { warehouseForTests } from '../support/warehouse-jvm.ts';
+import { enginesForTests } from '../support/engines-jvm.ts';
 
 /** Each of them twice, one way only: that is engine-restarts' matter. */
 const RESTARTS: readonly { readonly part: PartName; readonly how: 'killed' | 'restarted' }[] = [
@@ -28,7 +28,7 @@ const FIRST = { delta: 1, postgres: 10_001 } as const;
 const PROBE = { delta: 5_000, postgres: 15_000 } as const;
 /** So many that there is one in each partition. */
 const PROBES = 40;
-const LEAST_PAUSE_MS = 800;
+const LEAST_PAUSE_MS = 1500;
 /** A writer pauses for so many times what its write took: merges have to come between those in Delta. */
 const PAUSES = 3;
 const KEYS = 120;
@@ -48,7 +48,7 @@ describe('engines that are restarted under both directions at once', () => {
   let site: Site;
 
   before(async () => {
-    warehouseForTests();
+    enginesForTests();
     later(dir, () => stopStack({ dir, wipe: true }));
     endpoints = await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
     site = later(
@@ -60,9 +60,9 @@ describe('engines that are restarted under both directions at once', () => {
           delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000 },
           batching: { maxChangesPerTransaction: 100 },
           // Merges one after the other would leave nothing of the machine to whoever writes.
-          merging: { minAgeMs: 300, maxAgeMs: 1500 },
+          merging: { minAgeMs: 1000, maxAgeMs: 3000 },
           // So would asking Delta all the time.
-          polling: { minMs: 300, maxMs: 1000 },
+          polling: { minMs: 500, maxMs: 1500 },
         },
       }),
       (made) => made.drop(),

@@ -26,7 +26,7 @@ import { assertPublished } from '../support/topic-check.ts';
 import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type Worker } from '../support/worker.ts';
-import { warehouseForTests } from '../support/warehouse-jvm.ts';
+import { enginesForTests } from '../support/engines-jvm.ts';
 
 const RESTARTS: readonly { readonly part: PartName; readonly how: 'killed' | 'restarted' }[] = [
   { part: 'kafka', how: 'killed' },
@@ -54,7 +54,7 @@ describe('engines that are restarted under a running service', () => {
   let site: Site;
 
   before(async () => {
-    warehouseForTests();
+    enginesForTests();
     later(dir, () => stopStack({ dir, wipe: true }));
     endpoints = await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
     site = later(

@@ -95,7 +95,16 @@ export async function startBroker(options: BrokerOptions): Promise<OwnBroker> {
     : [];
   const child = spawn(
     javaTool('java'),
-    ['-Xms128m', '-Xmx384m', '-XX:+UseG1GC', ...flags, ...java, 'kafka.Kafka', file],
+    [
+      '-Xms128m',
+      '-Xmx384m',
+      '-XX:+UseG1GC',
+      '-XX:TieredStopAtLevel=1',
+      ...flags,
+      ...java,
+      'kafka.Kafka',
+      file,
+    ],
     { cwd: dir, stdio: ['ignore', 'pipe', 'pipe'] },
   );
   const ended = once(child, 'exit');
