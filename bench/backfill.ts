@@ -80,7 +80,7 @@ async function backfill(): Promise<Figure[]> {
       },
       ...stageFigures(loaded, [
         ['pinning', 'choosing the version'],
-        ['exporting', 'exporting to the volume'],
+        ...(values['without-volume'] ? [] : ([['exporting', 'exporting to the volume']] as const)),
         ['loading', 'reading, publishing and loading beside the table'],
         ['handing over', 'moving into the table'],
       ]),

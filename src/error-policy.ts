@@ -16,7 +16,8 @@ const REACTIONS: Record<ErrorKind, Reaction> = {
 const NEXT_STEPS: Record<ErrorKind, string> = {
   transient: 'Nothing to do: it is retried with backoff.',
   operator: 'Mend the cause named in the message; the stopped part then resumes by itself.',
-  poison: 'Look at it with `deltaferry dead-letters show`, mend the source, then replay or discard it.',
+  poison:
+    'Look at it with `deltaferry dead-letters show`, then mend the row at its source: changed again, it comes as a new change.',
   fenced: 'Nothing to do: another replica has taken over.',
   usage: 'Correct the flag or the configuration field that the message names.',
   bug: 'Report it with the log lines around it; the stopped part is tried again by itself.',

@@ -71,7 +71,8 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
   /** Fences in a row: the first one goes on at once, more of them wait. */
   let fences = 0;
   let underWay: { readonly partitions: readonly number[]; readonly ended: Promise<void> } | null = null;
-  let stopping = false;
+  /** Aborts as soon as we are told to stop: nothing is waited for any more but the merge in hand. */
+  let leaving = new AbortController();
 
   async function assigned(ranges: ReadonlyMap<number, PartitionRange>): Promise<ReadonlyMap<number, bigint>> {
     const fresh = [...ranges].map(([partition, range]) => begin(partition, range));
@@ -79,8 +80,10 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
     if (underWay?.partitions.some((partition) => ranges.has(partition)) === true) await underWay.ended;
     let offsets: ReadonlyMap<number, bigint>;
     try {
-      offsets = await sink.claim([...ranges.keys()], (partition) => ranges.get(partition)?.low ?? 0n);
+      const startAt = (partition: number): bigint => ranges.get(partition)?.low ?? 0n;
+      offsets = await sink.claim([...ranges.keys()], startAt, leaving.signal);
     } catch (error) {
+      if (leaving.signal.aborted) return new Map();
       for (const own of fresh) own.reading(stateAfter(error));
       // Thrown: asked again soon. Left out: asked again later.
       if (reactionTo(error) === 'retry') throw error;
@@ -142,8 +145,8 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
       upkeep.giveWay();
       const untilRoom = async (): Promise<boolean> => {
         news.ring();
-        if (!own.gone && !stopping) await room.rung(room.rings);
-        return !own.gone && !stopping;
+        if (!own.gone && !leaving.signal.aborted) await room.rung(room.rings);
+        return !own.gone && !leaving.signal.aborted;
       };
       if (own.gone || !(await fill(buffer, incoming, read, { untilRoom, clock })))
         return { kind: 'pause', ms: 0 };
@@ -275,7 +278,7 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
     const late = new AbortController();
     let lateTimer: NodeJS.Timeout | undefined;
     const stop = (): void => {
-      stopping = true;
+      leaving.abort(signal.reason);
       lateTimer = setTimeout(() => late.abort(signal.reason), options.finishMs ?? 10_000);
       upkeep.giveWay();
       room.ring();
@@ -317,7 +320,7 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
     handler,
     tend,
     async run(signal) {
-      stopping = false;
+      leaving = new AbortController();
       await Promise.all([stream.run(handler, signal), mergeUntil(signal)]);
     },
   };

@@ -53,8 +53,8 @@ export async function loadRows(options: LoadRowsOptions, signal: AbortSignal): P
           () => {},
         );
     }, ASK_FOR_ENDS_MS);
-    ends ??= await options.ends();
     try {
+      ends ??= await options.ends();
       await records.read(
         {
           from,

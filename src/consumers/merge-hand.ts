@@ -92,7 +92,7 @@ export class MergeHand {
    * merged, and the next call goes on from where the sink then is.
    */
   async merge(signal: AbortSignal): Promise<void> {
-    if (this.#unsure) await this.#askSink();
+    if (this.#unsure) await this.#askSink(signal);
     const cells = this.#cells();
     if (cells.length === 0) return;
     await isolate({
@@ -186,13 +186,13 @@ export class MergeHand {
   }
 
   /** What landed counts; where somebody else has moved the offset, what we hold is worth nothing. */
-  async #askSink(): Promise<void> {
+  async #askSink(signal: AbortSignal): Promise<void> {
     const open = this.#open();
     const lows = new Map(open.map(({ partition, own }) => [partition, own.low]));
     const offsets =
       open.length === 0
         ? new Map<number, bigint>()
-        : await this.#options.sink.claim([...lows.keys()], (partition) => lows.get(partition) ?? 0n);
+        : await this.#options.sink.claim([...lows.keys()], (partition) => lows.get(partition) ?? 0n, signal);
     const doubt = this.#inDoubt;
     this.#inDoubt = null;
     this.#unsure = false;

@@ -107,7 +107,12 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
   }
 
   async function assigned(ranges: ReadonlyMap<number, PartitionRange>): Promise<ReadonlyMap<number, bigint>> {
-    for (const [partition, { low }] of ranges) hold(partition).low = low;
+    const begun = new Map<number, Held>();
+    for (const [partition, { low }] of ranges) {
+      const holding = hold(partition);
+      holding.low = low;
+      begun.set(partition, holding);
+    }
     let offsets: ReadonlyMap<number, bigint>;
     try {
       offsets = await sink.claim([...ranges.keys()], (partition) => ranges.get(partition)?.low ?? 0n);
@@ -119,6 +124,9 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
     }
     const answer = new Map<number, bigint>();
     for (const [partition, range] of ranges) {
+      const holding = begun.get(partition);
+      // Taken from us meanwhile.
+      if (holding === undefined || held.get(partition) !== holding) continue;
       const offset = offsets.get(partition) ?? range.low;
       const place = { topic, partition, offset, table: table.name, target: 'the history' };
       const problem = outOfRange(place, range);
@@ -126,7 +134,7 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
         report(partition, stateAfter(problem));
         continue;
       }
-      hold(partition).partition.claimed(offset);
+      holding.partition.claimed(offset);
       report(partition, { kind: 'running' });
       answer.set(partition, offset);
     }

@@ -57,7 +57,7 @@ export function createRecordReaders(options: RecordReaderOptions): () => RecordR
     return new PoisonError({
       code: 'EVENT_IN_FUTURE',
       message: `table ${table.name}, key ${key.slice(0, 80)}: its event time ${new Date(Number(ts) / 1000).toISOString()} is more than ${options.skewMs / 1000} s ahead: every later change of the key would count as late.`,
-      remedy: 'Set the clock of the source right, then replay the dead letter.',
+      remedy: 'Set the clock of the source right, then change the row once more.',
     });
   }
 

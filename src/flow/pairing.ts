@@ -182,7 +182,7 @@ function faultOf(group: Group): Fault | null {
   if (group.news > 1)
     return {
       code: 'DUPLICATE_KEY',
-      message: `version ${group.version} writes ${group.news} rows with the key ${group.key}: the key is not unique in the table`,
+      message: `version ${group.version} writes ${group.news} rows with the key ${group.key}: the key is not unique in the table. Leave one: delete them all and insert it, in one commit (a commit that only deletes a copy counts as a delete of the key)`,
     };
   return group.after?.invalid?.error ?? null;
 }

@@ -28,11 +28,13 @@ export interface Merged {
 export interface MergeSink {
   /**
    * Next offset of each of these partitions, after whatever a former owner may have left unsettled was
-   * settled; a partition never seen before starts at `startAt(partition)` and is recorded.
+   * settled; a partition never seen before starts at `startAt(partition)` and is recorded. Waits for another
+   * replica's merge where something is unsettled, until the signal aborts: throws its reason then.
    */
   claim(
     partitions: readonly number[],
     startAt: (partition: number) => bigint,
+    signal?: AbortSignal,
   ): Promise<ReadonlyMap<number, bigint>>;
   /**
    * Durable when it resolves. Throws HeldByLoadError while a load fills the table, FencedError where a partition

@@ -2,7 +2,7 @@ import { reactionTo } from '../error-policy.ts';
 import { describeError } from '../errors.ts';
 import { isUnderWay } from '../flow/load-state.ts';
 import { persist } from '../flow/persist.ts';
-import type { Load, PinnedLoad, Reconciled } from '../ports/load.ts';
+import type { Load, NewLoad, PinnedLoad, Reconciled } from '../ports/load.ts';
 import type { Lease } from '../ports/leadership.ts';
 import {
   trying,
@@ -103,18 +103,35 @@ async function chooseLoad(
   await trying(deps, signal, () => log.open());
   const startOffsets = await trying(deps, signal, () => topics.ends());
   const changesLow = await trying(deps, signal, () => topics.changesLow());
-  return await loads.begin({ id: deps.newId(), startOffsets, changesLow });
+  return await begun(deps, { id: deps.newId(), startOffsets, changesLow }, signal);
+}
+
+/** It has begun once, also where only the answer was lost: it holds the table's consumers from then on. */
+async function begun(
+  deps: Pick<BackfillDeps, 'loads' | 'onRetry' | 'random'>,
+  order: NewLoad,
+  signal: AbortSignal,
+): Promise<Load> {
+  return await trying(deps, signal, async () => {
+    try {
+      return await deps.loads.begin(order);
+    } catch (error) {
+      const newest = await deps.loads.newest().catch(() => null);
+      if (newest?.id === order.id) return newest;
+      throw error;
+    }
+  });
 }
 
 /** Whoever publishes loads is not fenced: this one publishes nothing. */
 async function beginFromTopic(
-  { loads, topics, ...deps }: BackfillDeps,
+  deps: BackfillDeps,
   fromTopic: LoadFromTopic,
   signal: AbortSignal,
 ): Promise<Load> {
   const copy = await trying(deps, signal, () => fromTopic.find(signal));
-  const changesLow = await trying(deps, signal, () => topics.changesLow());
-  return await loads.begin({ id: deps.newId(), startOffsets: copy.startOffsets, changesLow, copy });
+  const changesLow = await trying(deps, signal, () => deps.topics.changesLow());
+  return await begun(deps, { id: deps.newId(), startOffsets: copy.startOffsets, changesLow, copy }, signal);
 }
 
 async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): Promise<BackfillResult> {

@@ -26,6 +26,7 @@ export function checkColumns(target: HistoryTarget, existing: ExistingHistory): 
       ...checkType(target, wanted, found, existing.enums),
       ...checkWritable(target, found),
       ...checkNulls(target, wanted, found),
+      ...checkCollation(target, found),
     ];
   });
 }
@@ -110,6 +111,21 @@ function checkWritable(
       },
     ];
   return [];
+}
+
+/** Keys are the same where their texts are, on both sides; `Ann` and `ann` are two. */
+function checkCollation(
+  { table, mapping }: HistoryTarget,
+  { name, type, looseCollation }: CatalogColumn,
+): readonly Finding[] {
+  if (looseCollation === null || !mapping.key.includes(name)) return [];
+  return [
+    {
+      kind: 'mismatch',
+      detail: `key column ${name} has the collation ${looseCollation}, which takes different keys for equal: one would end the versions of another`,
+      sql: alterTable(table, `ALTER COLUMN ${quoteIdent(name)} TYPE ${type} COLLATE "default"`),
+    },
+  ];
 }
 
 function checkNulls(

@@ -1,5 +1,5 @@
 import { existsSync } from 'node:fs';
-import { copyFile, rename, rm } from 'node:fs/promises';
+import { copyFile, mkdir, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 import type { Place } from './part.ts';
 
@@ -9,21 +9,29 @@ export function javaTool(name: 'java' | 'keytool'): string {
   return home === undefined || home === '' ? name : join(home, 'bin', name);
 }
 
+/** Flags of whoever starts the stack, after the part's own: `DELTAFERRY_BROKER_JVM`, `DELTAFERRY_WAREHOUSE_JVM`. */
+export function extraFlags(part: 'BROKER' | 'WAREHOUSE'): string[] {
+  return (process.env[`DELTAFERRY_${part}_JVM`] ?? '').split(/\s+/).filter((flag) => flag !== '');
+}
+
 /**
- * The flags for Java's archive of parsed classes, which spares a start up to half of its work: the first run that
- * ends of itself writes one, the later starts of any stack use it. An archive that does not fit is ignored.
+ * The flags of every part. Java's archive of parsed classes spares a start up to half of its work: the first run that
+ * ends of itself writes one, the later starts of any stack use it. An archive that does not fit is ignored. What Java
+ * and its libraries unpack goes with the stack, also where they are killed.
  */
-export function classArchiveFlags(place: Place): string[] {
+export function javaFlags(place: Place): string[] {
   const archive = archiveFile(place);
   const flag = existsSync(archive)
     ? `-XX:SharedArchiveFile=${archive}`
     : `-XX:ArchiveClassesAtExit=${freshArchive(place)}`;
-  return [flag, '-Xlog:cds=off', '-Xlog:cds+dynamic=off'];
+  return [flag, '-Xlog:cds=off', '-Xlog:cds+dynamic=off', `-Djava.io.tmpdir=${temporaryFolder(place)}`];
 }
 
-/** Removes what a killed run may have left of its archive. */
-export async function dropUnfinishedArchive(place: Place): Promise<void> {
+/** Removes what a killed run may have left of its archive, and of the files that Java unpacks. */
+export async function prepareJava(place: Place): Promise<void> {
   await rm(freshArchive(place), { force: true });
+  await rm(temporaryFolder(place), { recursive: true, force: true });
+  await mkdir(temporaryFolder(place));
 }
 
 /** Keeps the archive of a run that has ended of itself. */
@@ -41,4 +49,5 @@ export async function keepClassArchive(place: Place): Promise<void> {
 
 /** It fits one version of the jars, and so it lies beside them. */
 const archiveFile = ({ engine }: Place): string => join(engine, 'classes.jsa');
+const temporaryFolder = ({ dir }: Place): string => join(dir, 'tmp');
 const freshArchive = ({ dir, engine }: Place): string => join(dir, `${basename(engine)}.jsa`);

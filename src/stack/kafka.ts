@@ -3,7 +3,7 @@ import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { Kafka, logLevel } from 'kafkajs';
 import { mendRequestQueue } from '../connections/kafka/kafkajs-mends.ts';
-import { classArchiveFlags, dropUnfinishedArchive, javaTool, keepClassArchive } from './java.ts';
+import { extraFlags, javaFlags, javaTool, keepClassArchive, prepareJava } from './java.ts';
 import type { Part, Place } from './part.ts';
 import { answers } from './ports.ts';
 import { run } from './processes.ts';
@@ -16,7 +16,7 @@ export const kafka: Part = {
   stopSignal: 'SIGTERM',
 
   async prepare(place) {
-    await dropUnfinishedArchive(place);
+    await prepareJava(place);
     writeFileSync(settingsFile(place), settings(place));
     if (existsSync(join(place.dir, 'data', 'meta.properties'))) return;
     const format = [
@@ -43,7 +43,8 @@ export const kafka: Part = {
       file: javaTool('java'),
       args: [
         ...heap,
-        ...classArchiveFlags(place),
+        ...javaFlags(place),
+        ...extraFlags('BROKER'),
         ...logging(place),
         '-cp',
         jars(place),

@@ -1,6 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
-import { classArchiveFlags, dropUnfinishedArchive, javaTool, keepClassArchive } from './java.ts';
+import { javaFlags, javaTool, keepClassArchive, prepareJava } from './java.ts';
 import type { Part, Place } from './part.ts';
 
 /** Apicurio with its storage in a file; clients speak Confluent's API to it. */
@@ -10,7 +10,7 @@ export const registry: Part = {
   needsEngine: true,
   stopSignal: 'SIGTERM',
 
-  prepare: dropUnfinishedArchive,
+  prepare: prepareJava,
 
   command(place) {
     const options = {
@@ -28,7 +28,7 @@ export const registry: Part = {
     const properties = Object.entries(options).map(([key, value]) => `-D${key}=${value}`);
     return Promise.resolve({
       file: javaTool('java'),
-      args: [...flags, ...classArchiveFlags(place), ...properties, '-jar', runner(place)],
+      args: [...flags, ...javaFlags(place), ...properties, '-jar', runner(place)],
       cwd: place.dir,
     });
   },

@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DBSQLClient } from '@databricks/sql';
 import { certificateFile } from './endpoints.ts';
-import { classArchiveFlags, dropUnfinishedArchive, javaTool, keepClassArchive } from './java.ts';
+import { extraFlags, javaFlags, javaTool, keepClassArchive, prepareJava } from './java.ts';
 import type { Part, Place } from './part.ts';
 import { answers } from './ports.ts';
 import { run } from './processes.ts';
@@ -16,14 +16,13 @@ export const warehouse: Part = {
   stopSignal: 'SIGTERM',
 
   async prepare(place) {
-    await dropUnfinishedArchive(place);
+    await prepareJava(place);
     if (!existsSync(keystoreFile(place))) await makeCertificate(place);
   },
 
   command(place) {
     const target = join(place.engine, 'target');
     const heap = process.env['DELTAFERRY_WAREHOUSE_HEAP'] ?? '2g';
-    const extra = (process.env['DELTAFERRY_WAREHOUSE_JVM'] ?? '').split(/\s+/).filter((flag) => flag !== '');
     const own = {
       'dw.home': join(place.dir, 'home'),
       'dw.port': place.ports.warehouse,
@@ -34,8 +33,8 @@ export const warehouse: Part = {
       args: [
         `@${join(place.engine, 'jvm.options')}`,
         `-Xmx${heap}`,
-        ...classArchiveFlags(place),
-        ...extra,
+        ...javaFlags(place),
+        ...extraFlags('WAREHOUSE'),
         ...Object.entries(own).map(([key, value]) => `-D${key}=${value}`),
         '-cp',
         [join(target, 'warehouse.jar'), join(target, 'jars', '*')].join(':'),

@@ -3,6 +3,7 @@ import { describe, test } from 'node:test';
 import { OperatorError, TransientError } from '../../src/errors.ts';
 import type { BatchOutcome, StreamRecord } from '../../src/ports/record-stream.ts';
 import { fakeMergeSink } from '../support/fake-merge-sink.ts';
+import { until } from '../support/until.ts';
 import { batchOf, fakeDeadLetters, NOW, record, type RecordKind } from './fakes.ts';
 import { mergeUnderTest, type MergeUnderTest } from './merging.ts';
 
@@ -39,12 +40,14 @@ async function isPending(work: Promise<unknown>): Promise<boolean> {
 }
 
 test('a batch is done once it is held; offsets that tools see follow the merge', async () => {
-  const merge = mergeUnderTest();
+  const underWay: unknown[] = [];
+  const merge = mergeUnderTest({}, [], { onMerge: () => void underWay.push(merge.handler.durable?.()) });
   assert.deepEqual(await merge.handler.assigned(wholeTopic), new Map([[0, 0n]]));
   assert.deepEqual(await deliver(merge, 0, records(0, 1, 2, 1)), { kind: 'done', next: 3n });
   assert.deepEqual([merge.handler.durable?.(), merge.sink.merges.length], [new Map([[0, 0n]]), 0]);
   assert.equal(merge.lags.get(0), 3);
   await merge.settle();
+  assert.deepEqual(underWay, [new Map([[0, 0n]])]);
   assert.deepEqual([merge.handler.durable?.(), merge.lags.get(0)], [new Map([[0, 3n]]), 0]);
   assert.deepEqual(rows(merge), { 1: 'v2', 2: 'v1' });
   assert.deepEqual(
@@ -476,11 +479,16 @@ describe('files are put together', () => {
     await merge.settle();
     assert.equal(merge.sink.optimized, 0);
     await deliver(merge, 0, records(0, 1));
+    merge.time.ms = 50_000;
+    let wait = 0;
+    while (wait === 0) wait = await merge.tend(forever);
+    assert.equal(wait, 10_000);
     merge.time.ms = 100_000;
-    await merge.tend(forever);
+    await deliver(merge, 1, records(1, 2));
+    assert.equal(await merge.tend(forever), 200);
     assert.deepEqual([merge.sink.merges.length, merge.sink.optimized], [1, 0]);
     await merge.settle();
-    assert.equal(merge.sink.optimized, 1);
+    assert.deepEqual([merge.sink.merges.length, merge.sink.optimized], [2, 1]);
     // Nothing was written since.
     merge.time.ms = 300_000;
     await merge.settle();
@@ -517,7 +525,7 @@ describe('files are put together', () => {
       const tending = merge.tend(forever);
       if (begun.times > 0) {
         await deliver(merge, 1, records(1, 2));
-        await tending;
+        assert.ok(!(await isPending(tending)));
       } else merge.time.ms += await tending;
     }
     merge.time.ms += 200;
@@ -542,11 +550,13 @@ describe('run', () => {
     await merge.handler.assigned(wholeTopic);
     await deliver(merge, 0, records(0, 1));
     await begun;
+    await deliver(merge, 1, records(1, 2));
     stop.abort();
     assert.ok(await isPending(running));
     release();
     await running;
-    assert.deepEqual(rows(merge), { 1: 'v0' });
+    // What came behind it is for whoever comes next.
+    assert.deepEqual([rows(merge), merge.sink.offsets.get(0)], [{ 1: 'v0' }, 1n]);
   });
 
   test('does not wait for ever for a merge that hangs, and lets waiting batches go', async () => {
@@ -562,13 +572,15 @@ describe('run', () => {
           new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason))),
       },
     });
-    const running = hanging.run(stop.signal);
+    let over = false;
+    void hanging.run(stop.signal).then(() => (over = true));
     await hanging.handler.assigned(wholeTopic);
     const waiting = deliver(hanging, 0, records(0, 1, 2, 3, 4));
     assert.ok(await isPending(waiting));
     stop.abort();
+    assert.ok(!(await isPending(waiting)));
     assert.equal((await waiting).kind, 'pause');
-    await running;
+    await until('it to end', () => over, { timeoutMs: 2000 });
     assert.equal((await deliver(hanging, 2, records(2, 3, 4, 5))).kind, 'pause');
   });
 });

@@ -49,14 +49,14 @@ const MUTANTS: readonly (Mutant & { readonly by: RegExp })[] = [
   {
     name: 'does not ask the sink after a failure, and takes the merge for failed',
     file: 'consumers/merge-hand.ts',
-    find: 'if (this.#unsure) await this.#askSink();',
+    find: 'if (this.#unsure) await this.#askSink(signal);',
     put: '',
     by: /./,
   },
   {
     name: 'takes its own word for where the sink is: a lost answer is merged again',
     file: 'consumers/merge-hand.ts',
-    find: 'if (this.#unsure) await this.#askSink();',
+    find: 'if (this.#unsure) await this.#askSink(signal);',
     put: `if (this.#unsure) {
       const at = await this.#options.sink.claim(this.partitions, () => 0n);
       for (const { own } of this.#open()) own.stored = at.get(own.partition) ?? 0n;

@@ -67,6 +67,30 @@ test('changes are applied in order and the offset moves with them', async () => 
   assert.equal(applied[0]?.latenciesMs[2], 1_000_000 - 2);
 });
 
+test('a partition that is taken away while the sink is asked is not taken for ours when the answer comes', async () => {
+  const { promise: asked, resolve: answer } = Promise.withResolvers<void>();
+  const { sink } = setup();
+  let claims = 0;
+  const { handler, states } = setup({
+    sink: {
+      ...sink,
+      async claim(partitions, startAt) {
+        if (++claims === 1) await asked;
+        return await sink.claim(partitions, startAt);
+      },
+    },
+  });
+  const late = handler.assigned(wholeTopic);
+  handler.revoked([0]);
+  answer();
+  assert.deepEqual(await late, new Map());
+  assert.deepEqual(await handler.assigned(wholeTopic), new Map([[0, 0n]]));
+  assert.deepEqual(
+    states.map(({ kind }) => kind),
+    ['released', 'running'],
+  );
+});
+
 describe('a record that can never be applied is dead-lettered, its neighbours are applied', () => {
   const cases: { kind: RecordKind; code: string }[] = [
     { kind: 'garbage', code: 'UNDECODABLE' },

@@ -45,7 +45,13 @@ describe('it is time for a merge', () => {
     dueIn: number;
   }[] = [
     { name: 'never while nothing is held', fill: () => {}, now: 10_000, dueIn: Infinity },
-    { name: 'soon for a change', fill: (held) => held.add(0, 'a', 1, 6n, 3), now: 4, dueIn: 9 },
+    {
+      name: 'soon for a change',
+      // The oldest counts.
+      fill: (held) => [3, 4].forEach((at) => held.add(0, 'a', 1, 6n, at)),
+      now: 4,
+      dueIn: 9,
+    },
     { name: 'now when it is old enough', fill: (held) => held.add(0, 'a', 1, 6n, 3), now: 13, dueIn: 0 },
     {
       name: 'later while more is to come than is held: a larger merge is the quicker one',

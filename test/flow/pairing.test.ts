@@ -136,6 +136,11 @@ const rules: readonly { name: string; images: readonly RowImage[]; expected: rea
     expected: ['update 1 null→c', 'delete 2 null→null', 'update 3 null→b'],
   },
   {
+    name: 'the end of one copy is the end of the key: what is left of it is not in the feed',
+    images: [image('delete', row(1, 'a'))],
+    expected: ['delete 1 a→null'],
+  },
+  {
     name: 'a null key is rejected, each apart from its neighbours',
     images: [image('insert', row(null, 'x')), image('insert', row(1))],
     expected: ['KEY_MISSING ', 'insert 1 null→a'],

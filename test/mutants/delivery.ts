@@ -134,6 +134,17 @@ export const deliveryMutants: readonly Mutant[] = [
     ],
   },
   {
+    promise: 'D4',
+    name: 'takes a partition for its own that was taken away while the sink was asked',
+    file: 'src/consumers/postgres-history.ts',
+    find: 'if (holding === undefined || held.get(partition) !== holding) continue;',
+    put: 'if (holding === undefined) continue;\n      held.set(partition, holding);',
+    caughtBy: [
+      'test/consumers/postgres-history.test.ts',
+      'a partition that is taken away while the sink is asked is not taken for ours when the answer comes',
+    ],
+  },
+  {
     promise: 'D5',
     name: 'moves the offset though the letter was not acknowledged',
     file: 'src/consumers/partition-letters.ts',
@@ -233,6 +244,29 @@ export const deliveryMutants: readonly Mutant[] = [
     ],
   },
   {
+    promise: 'D6',
+    name: 'ends the process once a COPY’s connection is given up',
+    file: 'src/connections/postgres/copy-text.ts',
+    find: "stream.on('error', (error) => {",
+    put: "stream.once('error', (error) => {",
+    caughtBy: [
+      'test/connections/postgres/pool.engine.test.ts',
+      'a server that falls silent in the midst of a COPY fails it, and nothing else',
+    ],
+    saying: /Connection terminated/,
+  },
+  {
+    promise: 'D6',
+    name: 'closes the session that others run on, since the one before was forgotten',
+    file: 'src/connections/databricks/client.ts',
+    find: 'if (isSessionLost(error) && started !== undefined) forget(started.on);',
+    put: 'if (isSessionLost(error) && current !== undefined) forget(current);',
+    caughtBy: [
+      'test/connections/databricks/client.test.ts',
+      'is given up by all who used it, and the new one by none of them',
+    ],
+  },
+  {
     promise: 'D7',
     name: 'applies what lies behind a gap',
     file: 'src/consumers/postgres-history.ts',
@@ -272,6 +306,17 @@ export const deliveryMutants: readonly Mutant[] = [
     caughtBy: [
       'test/producers/delta-feed.test.ts',
       'draining ends the transaction in hand and starts no other',
+    ],
+  },
+  {
+    promise: 'D10',
+    name: 'waits for others’ merges though it is to end',
+    file: 'src/consumers/delta-merge.ts',
+    find: 'offsets = await sink.claim([...ranges.keys()], startAt, leaving.signal);',
+    put: 'offsets = await sink.claim([...ranges.keys()], startAt);',
+    caughtBy: [
+      'test/consumers/delta-merge-leaving.test.ts',
+      'a merge loop ends at once though it waits for another replica’s merge to be told where to start',
     ],
   },
 ];

@@ -1,7 +1,10 @@
+import { bothWaysMutants } from './both-ways.ts';
+import { captureMutants } from './capture.ts';
 import { deliveryMutants } from './delivery.ts';
 import { feedMutants } from './feed.ts';
 import { historyMutants } from './history.ts';
 import { loadMutants } from './loads.ts';
+import { mergingMutants } from './merging.ts';
 import { recordMutants } from './records.ts';
 import { setupMutants } from './setup.ts';
 import type { Mutant } from './mutant.ts';
@@ -12,6 +15,9 @@ export const MUTANTS: readonly Mutant[] = [
   ...deliveryMutants,
   ...recordMutants,
   ...feedMutants,
+  ...captureMutants,
+  ...mergingMutants,
+  ...bothWaysMutants,
   ...loadMutants,
   ...setupMutants,
 ];

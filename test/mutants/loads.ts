@@ -119,6 +119,17 @@ const fromDeltaMutants: readonly Mutant[] = [
     caughtBy: [BACKFILL, 'a second load of the table at once, naming the first; and one that was killed'],
   },
   {
+    promise: 'B5',
+    name: 'takes a load for not begun as the answer was lost',
+    file: 'src/producers/backfill.ts',
+    find: 'if (newest?.id === order.id) return newest;\n      throw error;',
+    put: 'throw error;',
+    caughtBy: [
+      'test/producers/backfill-begin.test.ts',
+      'goes on where only the answer was lost: consumers wait for it already',
+    ],
+  },
+  {
     promise: 'B6',
     name: 'ends keys that live changes have brought since the version',
     file: 'src/connections/postgres/load-reconcile-sql.ts',
@@ -127,6 +138,28 @@ const fromDeltaMutants: readonly Mutant[] = [
     caughtBy: [
       'test/connections/postgres/load-reconcile.engine.test.ts',
       'any history and any load: the table says of that time what the load says, and of all others what it said',
+    ],
+  },
+  {
+    promise: 'B6',
+    name: 'ends rows that Delta has, as the load had to set them aside',
+    file: 'src/connections/postgres/load-reconcile.ts',
+    find: 'load.rejectedRows > 0',
+    put: 'false',
+    caughtBy: [
+      'test/connections/postgres/load-reconcile.engine.test.ts',
+      'a row that ends may hold what Delta cannot, and none ends where rows of the load were set aside',
+    ],
+  },
+  {
+    promise: 'B6',
+    name: 'leaves off_date to its default',
+    file: 'src/connections/postgres/load-reconcile-sql.ts',
+    find: "${quoteIdent(names.isActive)}, ${on}, ${off})\n      SELECT ${of('s', all)}, true, $1::timestamptz, NULL FROM",
+    put: "${quoteIdent(names.isActive)}, ${on})\n      SELECT ${of('s', all)}, true, $1::timestamptz FROM",
+    caughtBy: [
+      'test/connections/postgres/load-reconcile.engine.test.ts',
+      'a table whose off_date has a default gets current versions',
     ],
   },
   {

@@ -77,6 +77,17 @@ export const setupMutants: readonly Mutant[] = [
   },
   {
     promise: 'S6',
+    name: 'takes keys that differ in nothing but their case for one',
+    file: 'src/setup/history-columns.ts',
+    find: 'if (looseCollation === null || !mapping.key.includes(name)) return [];',
+    put: 'return [];',
+    caughtBy: [
+      'test/setup/plan-history.test.ts',
+      'has a key whose collation takes different texts for equal',
+    ],
+  },
+  {
+    promise: 'S6',
     name: 'accepts a history whose key is checked at commit only',
     file: 'src/setup/history-keys.ts',
     find: 'if (candidates.some(({ enforced }) => enforced)) return [];',

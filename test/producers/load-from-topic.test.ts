@@ -1,13 +1,11 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { OperatorError } from '../../src/errors.ts';
 import { manifestPosition, newestOnTopic, type LoadManifest } from '../../src/flow/load-manifest.ts';
 import type { Position } from '../../src/ports/change-log.ts';
-import type { Load, PinnedVersion } from '../../src/ports/load.ts';
+import type { PinnedVersion } from '../../src/ports/load.ts';
 import { runBackfill } from '../../src/producers/backfill.ts';
-import type { BackfillDeps } from '../../src/producers/backfill-deps.ts';
 import { createLoadFromTopic, type LoadFromTopic } from '../../src/producers/load-from-topic.ts';
-import { FakeLeadership, FakeTopic } from './fake-log.ts';
+import { beginningDeps, ENOUGH } from './beginning.ts';
 
 const MANIFEST: LoadManifest = {
   load: 'load-1',
@@ -135,21 +133,8 @@ describe('what a load has left on the topic', () => {
   it('says that live changes go on where their topic ended before the version was chosen', async () => {
     let end = 5n;
     let noted: readonly bigint[] | null = null;
-    const enough = new OperatorError({ code: 'ENOUGH', message: 'the version is chosen' });
-    const deps = {
-      name: 'employees',
-      log: new FakeTopic().log(),
-      leadership: new FakeLeadership().port(),
-      captured: null,
-      newId: () => 'load-1',
-      onProgress: () => {},
-      onRetry: () => {},
-      topics: {
-        prepare: async () => {},
-        ends: async () => [0n],
-        changesLow: async () => [0n],
-        changesEnds: async () => [end],
-      },
+    const deps = beginningDeps({
+      topics: { changesEnds: async () => [end] },
       source: {
         async pin(): Promise<PinnedVersion> {
           // What is committed in Delta at this moment is no part of the version, and soon on the topic.
@@ -158,16 +143,13 @@ describe('what a load has left on the topic', () => {
         },
       },
       loads: {
-        newest: async () => null,
-        begin: async () => ({ id: 'load-1', source: 'delta', phase: 'snapshot', pinned: null }) as Load,
         async pinned(_: string, __: PinnedVersion, liveOffsets: readonly bigint[]) {
           noted = liveOffsets;
-          throw enough;
+          throw ENOUGH;
         },
-        noteError: async () => {},
       },
-    } as unknown as BackfillDeps;
-    await assert.rejects(runBackfill(deps, 'new', signal), enough);
+    });
+    await assert.rejects(runBackfill(deps, 'new', signal), ENOUGH);
     assert.deepEqual(noted, [5n]);
   });
 

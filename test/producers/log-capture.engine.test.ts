@@ -6,6 +6,7 @@ import type { ChangeLog } from '../../src/ports/change-log.ts';
 import type { PostgresLogFeedOptions } from '../../src/producers/postgres-log-deps.ts';
 import { openCaptureDatabase, type CaptureDatabase, type CapturedTable } from './captured-table.ts';
 import { FakeLeadership, FakeTopic, until } from './fake-log.ts';
+import { withFaults, type Fault } from './faults.ts';
 import { startLogPoller, type LogRun } from './log-run.ts';
 
 /** Every rule of "The log poller" (docs/SPEC.md) on a real Postgres; only the topic is in memory. */
@@ -215,7 +216,12 @@ for (const [way, rows] of [
       await session.query(`UPDATE ${table.table} SET name = 'new' WHERE emp_id > 20`);
       await session.query(`INSERT INTO ${table.table} SELECT n, 'new', n FROM generate_series(1, 20) n`);
       await session.query('COMMIT');
-      start(table, { pageChanges: 1, maxBatchChanges: 1 });
+      let calls = 0;
+      // Resumed behind one page or another.
+      const next = (method: string): Fault =>
+        method === 'publish' && ++calls % 10 === 0 ? 'before' : 'none';
+      const log = withFaults(topic.log(), next);
+      start(table, { pageChanges: 1, maxBatchChanges: 1, backoffInitialMs: 1, log });
       await published(80);
       await settled(table);
       const ops = topic.changes.slice(40, 80).map(line).sort();

@@ -2,9 +2,13 @@ import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
 import { PARTITION_IDS, PARTITIONS_AHEAD } from '../../src/connections/postgres/capture-ddl.ts';
 import { startOwnPostgres, type OwnPostgres } from '../support/own-postgres.ts';
+import { until as eventually } from '../support/until.ts';
 import { openCaptureDatabase, type CaptureDatabase, type CapturedTable } from './captured-table.ts';
 import { FakeLeadership, FakeTopic, until } from './fake-log.ts';
 import { startLogPoller, type LogRun } from './log-run.ts';
+
+const WAITS_AT_GATE = `SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted AND objid = 1
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`;
 
 let server: OwnPostgres;
 let database: CaptureDatabase;
@@ -191,6 +195,25 @@ describe('log partitions', () => {
     assert.equal((await partitions(table))['1'], 2);
   });
 
+  it('a range that another replica has dropped meanwhile is nobody’s any more', async () => {
+    const table = await database.table();
+    const [one, other] = [table.source(), table.source()];
+    await insert(table, 1);
+    await jumpTo(table, PARTITION_IDS);
+    await insert(table, 2);
+    // The first knows that the range is used up, and cannot drop it yet.
+    await one.upkeep('1:1:');
+    for (let looks = 0; looks < 100 && '0' in (await partitions(table)); looks++)
+      await other.upkeep(await other.snapshot(null));
+    assert.equal('0' in (await partitions(table)), false);
+    await one.upkeep(await one.snapshot(null));
+    await jumpTo(table, PARTITION_IDS * 2n);
+    await insert(table, 3);
+    for (let looks = 0; looks < 100 && '1' in (await partitions(table)); looks++)
+      await one.upkeep(await one.snapshot(null));
+    assert.deepEqual(await partitions(table), { 2: 1, 3: 0, 4: 0, 5: 0, default: 0 });
+  });
+
   it('ids beyond every range: nothing fails, all is published, ranges are made again and the default is emptied', async () => {
     const table = await database.table();
     await jumpTo(table, PARTITION_IDS * 50n - 2n);
@@ -234,13 +257,20 @@ describe('log partitions', () => {
     const table = await database.table();
     const ranges = PARTITION_IDS * BigInt(PARTITIONS_AHEAD);
     await jumpTo(table, ranges - 5n);
+    const gate = await table.session();
+    await gate.query('SELECT pg_advisory_lock(1)');
     const session = await table.session();
     const writing = session.query(
       `INSERT INTO ${table.log} (op, key, after) SELECT 'I', n::text, json_object(ARRAY['emp_id', n::text])
-       FROM generate_series(1, 20) n, LATERAL (SELECT pg_sleep(0.02 + n * 0)) slowly`,
+       FROM generate_series(1, 20) n, LATERAL (SELECT CASE n WHEN 3 THEN pg_advisory_xact_lock(1) END) gate`,
+    );
+    await eventually(
+      'the statement to be in the last range that it knows',
+      async () => (await table.sql(WAITS_AT_GATE)).length === 1,
     );
     const run = start(table);
     await until(() => run.facts.length > 3, 'partitions are looked after meanwhile');
+    await gate.query('SELECT pg_advisory_unlock(1)');
     await writing;
     await until(() => keys().length === 20, 'published');
     await untilPartitions(table, null, (found) => '4' in found && found['default'] === 0);

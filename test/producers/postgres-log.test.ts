@@ -157,6 +157,7 @@ describe('log poller: what is published', () => {
     log.pageChanges = 1;
     const inner = topic.log();
     let reads = 0;
+    let hold = true;
     let release: () => void = () => {};
     const source = log.source();
     const counting: PostgresLog = {
@@ -168,30 +169,30 @@ describe('log poller: what is published', () => {
         }
       },
     };
-    const run = start(
+    start(
       { maxBatchChanges: 3 },
       {
         source: counting,
         log: {
           ...inner,
           publish: async (batch) => {
-            await new Promise<void>((resolve) => {
-              release = resolve;
-            });
+            if (hold)
+              await new Promise<void>((resolve) => {
+                release = resolve;
+              });
             await inner.publish(batch);
           },
         },
       },
     );
-    for (let turn = 0; turn < 100; turn++) await tick();
-    assert.equal(reads, 6);
-    const going = setInterval(() => release(), 0);
     try {
-      await published(30);
-      await run.drain();
+      for (let turn = 0; turn < 100; turn++) await tick();
+      assert.equal(reads, 6);
     } finally {
-      clearInterval(going);
+      hold = false;
+      release();
     }
+    await published(30);
   });
 });
 

@@ -35,6 +35,15 @@ describe('both directions at once', () => {
   const writer = (side: (typeof SIDES)[number]): Writer =>
     side === 'delta' ? sides.inDelta : sides.inPostgres;
 
+  /** How many the history holds of each of these keys. */
+  const versions = (...ids: number[]): Promise<number[]> =>
+    Promise.all(
+      ids.map(async (id) => {
+        const found = await site.pool.query('SELECT FROM public.employees WHERE emp_id = $1', [id]);
+        return found.rowCount ?? 0;
+      }),
+    );
+
   for (const [n, side] of SIDES.entries()) {
     const first = 1 + n * 10_000;
 
@@ -48,6 +57,8 @@ describe('both directions at once', () => {
       await writer(side).upsert(person(first, '7.00'));
       await sides.equal();
       await sides.assertCrossedOnce();
+      // A change that came back would begin a version that nobody made.
+      assert.deepEqual(await versions(first, first + 1, first + 2), [3, 2, 1]);
     });
 
     it(`carries a bulk change made in ${side} across once, and never back`, async () => {
@@ -91,6 +102,10 @@ describe('both directions at once', () => {
   });
 
   it('sends nothing back after a restart of the service', async () => {
+    await sides.inPostgres.upsert(person(90_800));
+    await sides.inDelta.upsert(person(90_805));
+    await sides.equal();
+    // And with changes under way.
     await sides.inPostgres.upsert(person(90_801));
     await sides.inDelta.upsert(person(90_802));
     await service.stop();
@@ -100,6 +115,18 @@ describe('both directions at once', () => {
     await sides.equal();
     await sides.inPostgres.remove(90_801);
     await sides.inDelta.remove(90_802);
+    await sides.equal();
+    await sides.assertCrossedOnce();
+  });
+
+  it('takes a row out of Delta whose last value Delta could not hold, and goes on', async () => {
+    await sides.inPostgres.upsert(person(90_850), person(90_851));
+    await sides.equal();
+    await site.pool.query(
+      `UPDATE public.employees SET salary = 'NaN' WHERE emp_id = 90850 AND off_date IS NULL`,
+    );
+    await sides.inPostgres.remove(90_850);
+    await sides.inPostgres.upsert(person(90_851, '8.51'));
     await sides.equal();
     await sides.assertCrossedOnce();
   });

@@ -54,7 +54,16 @@ export const nothing: Existing = {
 type ExistingHistory = Extract<HistoryTableFacts, { exists: true }>;
 
 export function column(name: string, type: string, more: Partial<CatalogColumn> = {}): CatalogColumn {
-  return { name, type, notNull: false, hasDefault: false, generated: false, identity: null, ...more };
+  return {
+    name,
+    type,
+    notNull: false,
+    hasDefault: false,
+    generated: false,
+    identity: null,
+    looseCollation: null,
+    ...more,
+  };
 }
 
 export const primaryKey: CatalogUniqueIndex = {

@@ -150,6 +150,32 @@ describe('history table in the catalog', () => {
       );
     });
 
+  it('whose key has a collation that takes different texts for equal is refused, and mended by what is said', async () => {
+    const words = {
+      name: 'words',
+      key: ['word'],
+      columns: [{ name: 'word', type: { name: 'text' } }],
+    } as const;
+    const look = async () =>
+      planHistoryTable(
+        { ...target('public.words'), mapping: words },
+        await createHistoryTables(pool).describe('public.words', words),
+      );
+    await pool.query(`
+      create collation anycase (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+      create table words (word text collate anycase, is_active boolean not null, on_date timestamptz, off_date timestamptz,
+                          primary key (word, on_date));
+      create unique index on words (word) where off_date is null`);
+    const [found, ...others] = await look();
+    assert.deepEqual(others, []);
+    assert.match(found!.detail, /key column word has the collation anycase/);
+    for (const statement of [found!.sql!].flat()) await pool.query(statement);
+    assert.deepEqual(
+      (await look()).map(({ kind }) => kind),
+      ['ok'],
+    );
+  });
+
   it('says what mends it, and the statements do', async () => {
     await pool.query(`
       create unlogged table broken (emp_id int generated always as identity primary key, name text, salary numeric(8,2),

@@ -146,6 +146,19 @@ describe('an existing history table', () => {
       ],
     },
     {
+      name: 'has a key whose collation takes different texts for equal',
+      found: historyWith(column('emp_id', 'bigint', { notNull: true, looseCollation: 'anycase' })),
+      expected: [
+        /^mismatch .*: key column emp_id has the collation anycase, which takes different keys for equal/,
+      ],
+      sql: ['ALTER TABLE "public"."employees" ALTER COLUMN "emp_id" TYPE bigint COLLATE "default"'],
+    },
+    {
+      name: 'has such a collation on a column that is no key',
+      found: historyWith(column('name', 'text', { looseCollation: 'anycase' })),
+      expected: [/^ok /],
+    },
+    {
       name: 'has a further column that must be filled',
       found: { ...goodHistory, columns: [...goodHistory.columns, column('dept', 'text', { notNull: true })] },
       expected: [/^mismatch .*: column dept is not in the mapping, is NOT NULL and has no default/],

@@ -62,6 +62,11 @@ interface DriverSession {
   executeStatement(sql: string, options: object): Promise<DriverOperation>;
   close(): Promise<unknown>;
 }
+/** A statement that was accepted, and the session that it runs on. */
+interface Started {
+  readonly operation: DriverOperation;
+  readonly on: Promise<Session>;
+}
 interface Session {
   readonly driver: DriverSession;
   readonly client: DBSQLClient;
@@ -106,12 +111,13 @@ export function openDatabricks(options: DatabricksOptions): Databricks {
   }
 
   /** Starts a statement; where the server has forgotten the session nothing has run, so once more on a new one. */
-  async function start(statement: Statement, ms: number): Promise<DriverOperation> {
+  async function start(statement: Statement, ms: number): Promise<Started> {
     for (let attempt = 1; ; attempt++) {
       const opened = session();
       const started = execute(opened, statement);
       try {
-        return await answered(started, { ms, doing: statement.doing, signal: statement.signal });
+        const operation = await answered(started, { ms, doing: statement.doing, signal: statement.signal });
+        return { operation, on: opened };
       } catch (error) {
         started.then(abandon, () => {});
         const lost = isSessionLost(error);
@@ -125,11 +131,12 @@ export function openDatabricks(options: DatabricksOptions): Databricks {
   async function* chunks(statement: Statement, firstMs: number): AsyncGenerator<object[]> {
     if (closed)
       throw new OperatorError({ code: 'DATABRICKS_CLOSED', message: 'The Databricks client is closed.' });
-    let operation: DriverOperation | undefined;
+    let started: Started | undefined;
     let finished = false;
     const { doing, signal } = statement;
     try {
-      operation = await start(statement, firstMs);
+      started = await start(statement, firstMs);
+      const { operation } = started;
       let ms = firstMs;
       do {
         yield await answered(operation.fetchChunk({ maxRows: CHUNK_ROWS, disableBuffering: true }), {
@@ -142,10 +149,12 @@ export function openDatabricks(options: DatabricksOptions): Databricks {
       finished = true;
     } catch (error) {
       if (signal?.aborted === true) throw signal.reason;
-      if (isSessionLost(error) && current !== undefined) forget(current);
+      // Its own: others may have a new one by now, on which their statements run.
+      if (isSessionLost(error) && started !== undefined) forget(started.on);
       throw translateDatabricks(error, statement);
     } finally {
-      if (operation !== undefined) void (finished ? operation.close().catch(() => {}) : abandon(operation));
+      if (started !== undefined)
+        void (finished ? started.operation.close().catch(() => {}) : abandon(started.operation));
     }
   }
 

@@ -106,7 +106,7 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
     await turn.begin(epoch, mark, moves);
     const stop = AbortSignal.any([signal, turn.lost]);
     const { counts, conflicts } = await runDespiteConflicts(turn, { epoch, mark, rows, signal: stop });
-    await refuseFenced(counts, rows, epoch);
+    await refuseFenced(counts, epoch);
     await turn.finish(mark, next);
     if (!markSeen && counts.affected > 0) {
       await history.mustShow(mark);
@@ -142,9 +142,9 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
     }
   }
 
-  /** Nothing changed although something should, or might: was it the epoch? It never goes back, so asking now will do. */
-  async function refuseFenced(counts: Counts, rows: MergeSource, epoch: bigint): Promise<void> {
-    if (counts.affected > 0 || (rows.upserts === 0 && (await fence.read()) === epoch)) return;
+  /** Nothing changed, by its rows or by the epoch? It never goes back, so asking now will do. */
+  async function refuseFenced(counts: Counts, epoch: bigint): Promise<void> {
+    if (counts.affected > 0 || (await fence.read()) === epoch) return;
     settlement.doubt();
     throw new FencedError({
       code: 'EPOCH_MOVED',
@@ -153,11 +153,11 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
   }
 
   return {
-    async claim(partitions, startAt) {
+    async claim(partitions, startAt, signal) {
       const starts = new Map(partitions.map((partition) => [partition, startAt(partition)]));
       let state = await ledger.claim(starts);
       if (!settlement.isSettled(state))
-        state = await inTurn(claimDeadline(options, table), (turn) => settlement.settled(turn));
+        state = await inTurn(claimDeadline(options, table, signal), (turn) => settlement.settled(turn));
       return new Map(partitions.map((partition) => [partition, state.offsets.get(partition) ?? 0n]));
     },
 
@@ -206,7 +206,11 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
   };
 }
 
-function claimDeadline(options: DeltaMergeSinkOptions, table: string): AbortSignal {
+function claimDeadline(
+  options: DeltaMergeSinkOptions,
+  table: string,
+  signal: AbortSignal | undefined,
+): AbortSignal {
   const ms = options.claimTimeoutMs ?? DEFAULTS.claimTimeoutMs;
   const deadline = new AbortController();
   const reason = new TransientError({
@@ -214,5 +218,5 @@ function claimDeadline(options: DeltaMergeSinkOptions, table: string): AbortSign
     message: `Another replica has been merging into ${table} for ${ms / 1000} s.`,
   });
   setTimeout(() => deadline.abort(reason), ms).unref();
-  return deadline.signal;
+  return signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal]);
 }

@@ -1,21 +1,35 @@
 import type { Change, Row, Value } from '../../change/change.ts';
 import { doubleText, realText } from '../../change/floats.ts';
-import type { Column, TableMapping } from '../../change/table.ts';
+import { keyColumnTexts } from '../../change/key.ts';
+import { postgresParserFor } from '../../change/postgres-text.ts';
+import { keyIndexes, type Column, type TableMapping } from '../../change/table.ts';
 import { BugError } from '../../errors.ts';
 
 /**
  * One change as a line of JSON for merge-sql.ts: an object of the cells that are not null, `c0` … by the
  * place of the column in the mapping, each its exchange text (src/change/types.ts) as a string; a delete
- * has `"d":"1"` and may leave out all but its key. No line has a raw line break in it.
+ * has `"d":"1"` and leaves out all but its key. No line has a raw line break in it. Throws a PoisonError for a
+ * delete that has nothing but its record key, where that is none of this table.
  */
 export function mergeLine(mapping: TableMapping): (change: Change) => string {
   const cells = mapping.columns.map((column, index) => cellOf(column, index));
-  const keyCells = mapping.key.flatMap((name) =>
-    cells.filter((_, index) => mapping.columns[index]?.name === name),
-  );
+  const keyPlaces = keyIndexes(mapping);
+  const keyCells = keyPlaces.map((index) => cells[index]!);
+  const keyParsers = keyPlaces.map((index) => {
+    const { type, name } = mapping.columns[index]!;
+    return postgresParserFor(type, name);
+  });
+
+  /** A row that could not be published as it was is deleted by its key: what it held is not known. */
+  function rowOfKey(key: string): Row {
+    const row: Value[] = mapping.columns.map(() => null);
+    keyColumnTexts(key, mapping).forEach((text, at) => (row[keyPlaces[at]!] = keyParsers[at]!(text)));
+    return row;
+  }
+
   return (change) => {
     const gone = change.op === 'delete';
-    const row = change.after ?? change.before;
+    const row = change.after ?? change.before ?? (gone ? rowOfKey(change.key) : null);
     if (row === null || (change.after === null) !== gone)
       throw new BugError({
         code: 'MERGE_CHANGE',

@@ -10,7 +10,6 @@ export interface MergeSource {
   readonly inline: string;
   /** Path of the staged file, null where they are inline. */
   readonly file: string | null;
-  readonly upserts: number;
 }
 
 export interface MergeSources {
@@ -37,20 +36,15 @@ export function createMergeSource({ mapping, staging, inlineBytes }: MergeSource
   return {
     async prepare(parts) {
       const lines: string[] = [];
-      let upserts = 0;
-      for (const { changes } of parts)
-        for (const change of changes) {
-          lines.push(lineOf(change));
-          if (change.op !== 'delete') upserts += 1;
-        }
+      for (const { changes } of parts) for (const change of changes) lines.push(lineOf(change));
       const text = lines.join('\n');
       const bytes = Buffer.byteLength(text);
       const [first] = parts;
       if (bytes <= inlineBytes || staging === null || first === undefined) {
         if (bytes > MOST_INLINE_BYTES) throw tooLarge(mapping, bytes);
-        return { inline: `[${lines.join(',')}]`, file: null, upserts };
+        return { inline: `[${lines.join(',')}]`, file: null };
       }
-      return { inline: '', file: await staging.put(text, first), upserts };
+      return { inline: '', file: await staging.put(text, first) };
     },
 
     discard({ file }) {

@@ -1,15 +1,14 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, readFile, rm } from 'node:fs/promises';
-import { tmpdir } from 'node:os';
-import { join } from 'node:path';
 import type { Micros } from '../../change/change.ts';
 import type { TableMapping } from '../../change/table.ts';
 import { BugError, OperatorError } from '../../errors.ts';
 import type { PinnedVersion, SnapshotRow, SnapshotSource } from '../../ports/load.ts';
 import { quoteDatabricksQualified } from '../identifiers.ts';
 import { textOf, type Databricks } from './client.ts';
+import { loadFolder, removeLoadFiles } from './load-staging.ts';
 import { bucketsSql, countSql, exportSql } from './snapshot-sql.ts';
 import { snapshotReader } from './snapshot-lines.ts';
+import { getFile, listFiles } from './staging.ts';
 
 export interface SnapshotOptions {
   /** Shared with others. */
@@ -44,7 +43,6 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
   const about = (doing: string) => ({ doing, table, mapping: mapping.name });
   const reader = snapshotReader(mapping);
   const snapshotOf = ({ version }: PinnedVersion) => ({ mapping, table, version });
-  const folderOf = (load: string): string => `${volume}/backfill/${load}`;
 
   async function pin(): Promise<PinnedVersion> {
     const [detail] = await client.query({
@@ -98,47 +96,32 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
   }
 
   async function exported(
-    load: string,
+    within: string,
     pinned: PinnedVersion,
     lines: number,
     signal: AbortSignal,
   ): Promise<string[]> {
     // A folder of its own: the statement of a process that was killed may still be writing.
-    const folder = `${folderOf(load)}/${randomUUID()}`;
+    const folder = `${within}/${randomUUID()}`;
     await client.query({
       ...about(`exporting version ${pinned.version}`),
       sql: exportSql(snapshotOf(pinned), folder, lines),
       timeoutMs: EXPORT_MS,
       signal,
     });
-    const files = await client.query({ ...about('listing the exported files'), sql: `LIST '${folder}'` });
+    const files = await listFiles(client, folder, about('listing the exported files'));
     return files
       .filter((file) => textOf(file['name']).startsWith('part-') && Number(file['size']) > 0)
       .map((file) => textOf(file['path']))
       .sort();
   }
 
-  async function readFileOf(path: string, signal: AbortSignal): Promise<SnapshotRow[]> {
-    const folder = await mkdtemp(join(tmpdir(), 'deltaferry-load-'));
-    try {
-      const local = join(folder, 'piece');
-      await client.query({
-        ...about('fetching an exported file'),
-        sql: `GET '${path}' TO '${local}'`,
-        localFolder: folder,
-        signal,
-      });
-      return reader.file(await readFile(local, 'utf8'));
-    } finally {
-      await rm(folder, { recursive: true, force: true });
-    }
-  }
-
   async function* readFiles(
     paths: readonly string[],
     signal: AbortSignal,
   ): AsyncGenerator<readonly SnapshotRow[]> {
-    for (const path of paths) yield await readFileOf(path, signal);
+    for (const path of paths)
+      yield reader.file(await getFile(client, path, { ...about('fetching an exported file'), signal }));
   }
 
   /** All of them by one statement: each would read the whole version again. */
@@ -170,11 +153,6 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
     }
   }
 
-  async function list(path: string): Promise<readonly string[]> {
-    const files = await client.query({ ...about('listing exported files'), sql: `LIST '${path}'` });
-    return files.map((file) => textOf(file['path']));
-  }
-
   return {
     pin: () => pin().catch(tellOfLoad),
 
@@ -183,7 +161,7 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
       const most = await rowsPerPiece(pinned);
       if (volume !== undefined)
         try {
-          return await exported(load, pinned, most, signal);
+          return await exported(loadFolder(volume, load), pinned, most, signal);
         } catch (error) {
           if (!(error instanceof OperatorError)) throw error;
           if (LASTING.has(error.code)) tellOfLoad(error);
@@ -208,14 +186,7 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
 
     async tidy(load) {
       if (volume === undefined) return;
-      const attempts = await list(folderOf(load)).catch(() => []);
-      for (const attempt of attempts)
-        for (const file of await list(attempt.replace(/\/$/, '')))
-          await client.query({
-            ...about('removing exported files'),
-            sql: `REMOVE '${file}'`,
-            localFolder: tmpdir(),
-          });
+      await removeLoadFiles(client, loadFolder(volume, load));
     },
   };
 

@@ -1,10 +1,11 @@
 import { randomUUID } from 'node:crypto';
-import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BugError } from '../../errors.ts';
 import { textOf, type Databricks, type DatabricksRow, type Statement } from './client.ts';
 import type { DatabricksWhere } from './errors.ts';
+import { withLocalFolder } from './local-folder.ts';
 
 /** Files of one sink in a volume: written for one merge, then removed. */
 export interface Staging {
@@ -54,15 +55,25 @@ export async function putFile(
   content: string | Iterable<Uint8Array>,
   statement: Omit<Statement, 'sql' | 'localFolder'>,
 ): Promise<void> {
-  const localFolder = await mkdtemp(join(tmpdir(), 'deltaferry-'));
-  try {
+  await withLocalFolder(async (localFolder) => {
     const file = join(localFolder, 'rows.jsonl');
     await writeFile(file, content, { mode: 0o600 });
     const sql = `PUT ${quoted(file)} INTO ${quoted(path)} OVERWRITE`;
     await client.query({ ...statement, sql, localFolder });
-  } finally {
-    await rm(localFolder, { recursive: true, force: true });
-  }
+  });
+}
+
+/** The text of the file of this path. */
+export async function getFile(
+  client: Databricks,
+  path: string,
+  statement: Omit<Statement, 'sql' | 'localFolder'>,
+): Promise<string> {
+  return await withLocalFolder(async (localFolder) => {
+    const file = join(localFolder, 'piece');
+    await client.query({ ...statement, sql: `GET ${quoted(path)} TO ${quoted(file)}`, localFolder });
+    return await readFile(file, 'utf8');
+  });
 }
 
 export async function removeFile(client: Databricks, path: string, where: DatabricksWhere): Promise<void> {

@@ -34,7 +34,8 @@ export async function copyLines(client: PoolClient, sql: string, lines: Iterable
   let failed = false;
   const finished = new Promise<void>((resolve, reject) => {
     stream.once('finish', resolve);
-    stream.once('error', (error) => {
+    // Not once: a connection that is given up fails its statement a second time, for which nobody would listen.
+    stream.on('error', (error) => {
       failed = true;
       reject(error);
     });

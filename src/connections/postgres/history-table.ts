@@ -12,6 +12,8 @@ export interface CatalogColumn {
   /** GENERATED ALWAYS AS (expression): nobody can write it. */
   readonly generated: boolean;
   readonly identity: 'always' | 'by default' | null;
+  /** The name of its collation, where that takes different texts for equal. */
+  readonly looseCollation: string | null;
 }
 
 export interface CatalogUniqueIndex {
@@ -54,7 +56,8 @@ const RELATION = `
 const COLUMNS = `
   select a.attname as name, format_type(a.atttypid, a.atttypmod) as type, a.attnotnull as "notNull",
          a.atthasdef and a.attgenerated = '' as "hasDefault", a.attgenerated <> '' as generated,
-         case a.attidentity when 'a' then 'always' when 'd' then 'by default' end as identity
+         case a.attidentity when 'a' then 'always' when 'd' then 'by default' end as identity,
+         (select l.collname from pg_collation l where l.oid = a.attcollation and not l.collisdeterministic) as "looseCollation"
   from pg_attribute a where a.attrelid = $1 and a.attnum > 0 and not a.attisdropped order by a.attnum`;
 
 const UNIQUE_INDEXES = `

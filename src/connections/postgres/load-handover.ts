@@ -33,7 +33,7 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
   const names = options.columns ?? DEFAULT_HISTORY_COLUMNS;
   const key = mapping.key.map((name) => quoteIdent(name)).join(', ');
   const columns = mapping.columns.map(({ name }) => quoteIdent(name)).join(', ');
-  const own = [names.isActive, names.onDate].map((name) => quoteIdent(name)).join(', ');
+  const own = [names.isActive, names.onDate, names.offDate].map((name) => quoteIdent(name)).join(', ');
   const reconcileRanges = createReconcile(options);
 
   async function insert(load: Load): Promise<void> {
@@ -49,7 +49,7 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
       if (load.captured && (await hasEdits(client, load))) throw notEmpty(load);
       const ts = load.pinned === null ? null : instantText(load.pinned.ts);
       const inserted = await client.query(
-        `INSERT INTO ${target} (${columns}, ${own}) SELECT ${columns}, true, $1::timestamptz FROM ${rows} ORDER BY ${key}`,
+        `INSERT INTO ${target} (${columns}, ${own}) SELECT ${columns}, true, $1::timestamptz, NULL FROM ${rows} ORDER BY ${key}`,
         [ts],
       );
       checkComplete(load, inserted.rowCount ?? 0);

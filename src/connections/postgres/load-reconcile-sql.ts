@@ -100,8 +100,8 @@ export function reconcileSql({
 
     /** Keys of which the target knows nothing. Params: time, target, range. */
     add: (range: KeyRange): string => `
-      INSERT INTO ${table} (${all.join(', ')}, ${quoteIdent(names.isActive)}, ${on})
-      SELECT ${of('s', all)}, true, $1::timestamptz FROM ${rows} s
+      INSERT INTO ${table} (${all.join(', ')}, ${quoteIdent(names.isActive)}, ${on}, ${off})
+      SELECT ${of('s', all)}, true, $1::timestamptz, NULL FROM ${rows} s
       WHERE ${within('s', range, 3)}
         AND NOT EXISTS (SELECT FROM ${table} h WHERE ${sameKey} AND ${within('h', range, 3)})
         AND NOT EXISTS (SELECT FROM deltaferry.orphan_deletes o WHERE o.target = $2 AND o.key = ${keyText} COLLATE "C")
@@ -118,9 +118,9 @@ export function reconcileSql({
         AND NOT coalesce((h.${off} IS NULL OR h.${off} > $1::timestamptz) AND h.${on} IS NOT NULL AND ${sameImage('h')}, false)
         ${unlessSoNext} ${unlessEdited('s')}`,
 
-    /** What the target says at that time of keys that the load does not have. Params: time, range. */
+    /** Keys of which the target says something at that time, and that the load does not have. Params: time, range. */
     absent: (range: KeyRange): string => `
-      SELECT ${texts('h', all)} AS cells, ${logKey('h')} AS key FROM ${table} h
+      SELECT ${texts('h', key)} AS cells, ${logKey('h')} AS key FROM ${table} h
       WHERE ${within('h', range, 2)} AND h.${on} <= $1::timestamptz AND (h.${off} IS NULL OR h.${off} > $1::timestamptz)
         AND NOT EXISTS (SELECT FROM ${rows} s WHERE ${sameKey})
         ${unlessGoneNext} ${unlessEdited('h')}`,

@@ -1,8 +1,8 @@
 import type { Pool, PoolClient } from 'pg';
-import type { Change, Row } from '../../change/change.ts';
+import type { Change, Row, Value } from '../../change/change.ts';
 import { keyOf } from '../../change/key.ts';
 import { postgresParserFor } from '../../change/postgres-text.ts';
-import type { TableMapping } from '../../change/table.ts';
+import { keyIndexes, type TableMapping } from '../../change/table.ts';
 import { DeltaferryError, TransientError } from '../../errors.ts';
 import { sleep } from '../../flow/sleep.ts';
 import type { Load, OnCompared, Reconciled } from '../../ports/load.ts';
@@ -40,7 +40,8 @@ const MOST_COLLISIONS = 20;
 
 /**
  * Goes through a load's keys in order, a range at a time. Keys that the target has nothing of are inserted
- * by one statement; the others are compared there, and what differs takes the same way as a late change.
+ * by one statement; the others are compared there, and what differs takes the same way as a late change. Where rows of
+ * the load were set aside nothing ends for being absent.
  *
  * Of a captured table, keys that people have changed since the load's log position are left alone: what they wrote
  * is published, and Delta follows it. That holds for whatever they are writing at the same moment because the log is
@@ -56,10 +57,18 @@ export function createReconcile(
   const { pool, mapping, origin, consumers, keysPerRange = KEYS_PER_RANGE } = options;
   const key = keyOf(mapping);
   const parsers = mapping.columns.map(({ type, name }) => postgresParserFor(type, name));
+  const keyPlaces = keyIndexes(mapping);
   const linesOf = versionLines(mapping);
 
   function rowOf(texts: readonly (string | null)[]): Row {
     return texts.map((text, index) => (text === null ? null : parsers[index]!(text)));
+  }
+
+  /** Nothing but the key: what a row that ends holds need not be anything that Delta could. */
+  function keyRow(texts: readonly string[]): Row {
+    const row: Value[] = parsers.map(() => null);
+    texts.forEach((text, at) => (row[keyPlaces[at]!] = parsers[keyPlaces[at]!]!(text)));
+    return row;
   }
 
   function changeOf(load: Load, op: 'snapshot' | 'delete', row: Row): Change {
@@ -97,10 +106,14 @@ export function createReconcile(
       }
       const added = await client.query(sql.add(range), [ts, load.target, ...range.values]);
       const wrong = await client.query<Different>(sql.different(range), [ts, ...range.values]);
-      const gone = await client.query<Different>(sql.absent(range), [ts, ...range.values]);
+      // A key that the load lacks may be that of a row which was set aside: Delta has it.
+      const gone =
+        load.rejectedRows > 0
+          ? []
+          : (await client.query<Absent>(sql.absent(range), [ts, ...range.values])).rows;
       const changes = [
         ...wrong.rows.map(({ cells }) => changeOf(load, 'snapshot', rowOf(cells))),
-        ...gone.rows.map(({ cells }) => changeOf(load, 'delete', rowOf(cells))),
+        ...gone.map(({ cells }) => changeOf(load, 'delete', keyRow(cells))),
       ];
       if (changes.length > 0) {
         const { inserts } = await writeLate({ ...writer, client }, groupByKey(changes, mapping));
@@ -110,10 +123,10 @@ export function createReconcile(
           [linesOf(inserts)].filter((text) => text !== ''),
         );
       }
-      const done = { added: added.rowCount ?? 0, corrected: wrong.rows.length, ended: gone.rows.length };
+      const done = { added: added.rowCount ?? 0, corrected: wrong.rows.length, ended: gone.length };
       if (edits !== null && done.added + changes.length > 0) {
         await edits.note();
-        const keys = [...wrong.rows, ...gone.rows].map((row) => row.key);
+        const keys = [...wrong.rows, ...gone].map((row) => row.key);
         const answer = await client.query<{ found: boolean }>(sql.writtenAndEdited(range), [
           keys,
           ...range.values,
@@ -180,6 +193,11 @@ interface Different {
   readonly cells: (string | null)[];
   /** As the log names it. */
   readonly key: string;
+}
+
+interface Absent extends Different {
+  /** Of the key's columns alone. */
+  readonly cells: string[];
 }
 
 const COLLISION = 'POSTGRES_23505';

@@ -183,7 +183,10 @@ async function putBack(client: PoolClient, log: string, rows: readonly LogRow[])
   );
 }
 
-/** One transaction that waits for no lock for long; false where it would have to, or where the work says so. */
+/**
+ * One transaction that waits for no lock for long; false where it would have to, where another replica has
+ * dropped a range meanwhile, or where the work says so.
+ */
 async function shortly(pool: Pool, work: (client: PoolClient) => Promise<boolean>): Promise<boolean> {
   const client = await pool.connect();
   let usable = false;
@@ -196,7 +199,7 @@ async function shortly(pool: Pool, work: (client: PoolClient) => Promise<boolean
     usable = true;
     return done;
   } catch (error) {
-    if (!isLockTimeout(error)) throw error;
+    if (!NOT_NOW.has((error as { code?: unknown } | null)?.code)) throw error;
     await client.query('ROLLBACK');
     usable = true;
     return false;
@@ -205,9 +208,8 @@ async function shortly(pool: Pool, work: (client: PoolClient) => Promise<boolean
   }
 }
 
-function isLockTimeout(error: unknown): boolean {
-  return (error as { code?: unknown } | null)?.code === '55P03';
-}
+/** lock_not_available and undefined_table. */
+const NOT_NOW: ReadonlySet<unknown> = new Set(['55P03', '42P01']);
 
 function inSchema(name: string): string {
   return `deltaferry.${quoteIdent(name)}`;

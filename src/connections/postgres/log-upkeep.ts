@@ -28,6 +28,16 @@ export function createLogUpkeep({
   /** Of these: those whose room was given back, and that only wait to be dropped. */
   const emptied = new Set<bigint>();
 
+  /** Another replica may have dropped ranges, or we without hearing of it. */
+  function forgetGone(ranges: readonly bigint[]): void {
+    for (const n of handedOut.keys()) if (!ranges.includes(n)) forget(n);
+  }
+
+  function forget(n: bigint): void {
+    handedOut.delete(n);
+    emptied.delete(n);
+  }
+
   async function noteHandedOut(ranges: readonly bigint[], nextId: bigint): Promise<void> {
     const fresh = ranges.filter((n) => !handedOut.has(n) && partitionRange(n)[1] <= nextId);
     if (fresh.length === 0) return;
@@ -43,15 +53,13 @@ export function createLogUpkeep({
     if (ranges.length === 0) return;
     // The disk is free again also where long transactions keep the log from ever being locked.
     for (const n of ranges) if (!emptied.has(n) && (await partitions.empty(n, acknowledged))) emptied.add(n);
-    for (const n of await partitions.drop(ranges, acknowledged)) {
-      handedOut.delete(n);
-      emptied.delete(n);
-    }
+    for (const n of await partitions.drop(ranges, acknowledged)) forget(n);
   }
 
   return async (acknowledged) => {
     const dispensable = await withoutLoads(pool, table, acknowledged);
     const { ranges, restIsEmpty } = await partitions.list();
+    forgetGone(ranges);
     const nextId = await partitions.nextId();
     await noteHandedOut(ranges, nextId);
     const missing = aheadOf(nextId).filter((n) => !ranges.includes(n));

@@ -126,9 +126,8 @@ export function createMergeTurns(name: string, options: MergeTurnsOptions): Merg
       async release() {
         session.broken.removeEventListener('abort', onBroken);
         if (session.broken.aborted) return;
-        await session.client
-          .query(`SELECT pg_advisory_unlock(${LOCK_KEY})`, [key])
-          .catch(() => session.close());
+        // All of it: a wait that timed out just as it was granted has left the session with one more hold.
+        await session.client.query('SELECT pg_advisory_unlock_all()').catch(() => session.close());
       },
     };
   }

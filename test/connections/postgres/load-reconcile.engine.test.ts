@@ -179,6 +179,37 @@ describe('a load compared with a table that holds rows', () => {
     await judge(table, [...changes, ...asserted, ...late]);
   });
 
+  it('a row that ends may hold what Delta cannot, and none ends where rows of the load were set aside', async () => {
+    const table = 'set_aside';
+    await createEmployees(database.pool, table);
+    await database.pool.query(
+      `INSERT INTO ${table} VALUES (1, 'kept', 10.50, true, '2020-01-01Z', NULL), (2, 'gone', 'NaN', true, '2020-01-01Z', NULL)`,
+    );
+    const current = async (): Promise<number[]> => {
+      const { rows } = await database.pool.query<{ emp_id: string }>(
+        `SELECT emp_id FROM ${table} WHERE off_date IS NULL ORDER BY emp_id`,
+      );
+      return rows.map(({ emp_id }) => Number(emp_id));
+    };
+    const kept: Life = { changes: [], asserted: 'kept' };
+    const load = await beside(table, [{ changes: [], asserted: null }, kept]);
+    // The second is in Delta too, with a value that the table refuses.
+    const partly = await reconcile({ ...load, rejectedRows: 1 }, `changes of ${table} `);
+    assert.deepEqual([partly, await current()], [{ added: 0, corrected: 0, ended: 0 }, [1, 2]]);
+    const whole = await reconcile(load, `changes of ${table} `);
+    assert.deepEqual([whole, await current()], [{ added: 0, corrected: 0, ended: 1 }, [1]]);
+  });
+
+  it('a table whose off_date has a default gets current versions', async () => {
+    const table = 'with_default';
+    await createEmployees(database.pool, table);
+    await database.pool.query(`ALTER TABLE ${table} ALTER off_date SET DEFAULT 'infinity'`);
+    const load = await beside(table, [{ changes: [], asserted: 'new' }]);
+    assert.equal((await reconcile(load, `changes of ${table} `)).added, 1);
+    const { rows } = await database.pool.query(`SELECT is_active, off_date FROM ${table}`);
+    assert.deepEqual(rows, [{ is_active: true, off_date: null }]);
+  });
+
   it('keys of several columns, and what JSON escapes in them', async () => {
     const mapping: TableMapping = {
       name: 'offices',

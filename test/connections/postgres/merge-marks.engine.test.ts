@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createMergeLedger } from '../../../src/connections/postgres/merge-marks.ts';
 import { migrate } from '../../../src/connections/postgres/migrate.ts';
 import { FencedError } from '../../../src/errors.ts';
@@ -37,18 +38,27 @@ afterEach(async () => {
 const forever = new AbortController().signal;
 
 /** Of one replica; `cut` goes through the proxy. */
-function ledgerOf(way: 'direct' | 'cut' = 'direct'): MergeLedger {
+function ledgerOf(way: 'direct' | 'cut' = 'direct', deadlineMs = 1_000): MergeLedger {
   const url =
     way === 'direct' ? database.url : urlWith(database.url, { host: '127.0.0.1', port: proxy.port });
   const ledger = createMergeLedger({
     pool: database.pool,
-    direct: { url, heartbeatMs: 200, deadlineMs: 1_000 },
+    direct: { url, heartbeatMs: 200, deadlineMs },
     sink: name,
     group: 'g',
     topic: name,
   });
   opened.push(ledger);
   return ledger;
+}
+
+/** The process of the session that waits for a turn. */
+async function waitingBackend(): Promise<number | undefined> {
+  const { rows } = await database.pool.query<{ pid: number }>(
+    `SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT granted
+       AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`,
+  );
+  return rows[0]?.pid;
 }
 
 const move = (partition: number, expected: bigint, next: bigint) => ({ partition, expected, next });
@@ -114,6 +124,26 @@ describe('the turn to merge', () => {
     await turn.release();
     await (await two.turn(forever)).release();
     await (await one.turn(forever)).release();
+  });
+
+  it('is given back whole, also where Postgres granted it to a wait just as that wait timed out', async () => {
+    const [one, two] = [ledgerOf(), ledgerOf('direct', 10_000)];
+    const turn = await one.turn(forever);
+    const waiting = two.turn(forever);
+    let backend: number | undefined;
+    await until('somebody waits', async () => (backend = await waitingBackend()) !== undefined);
+    process.kill(backend!, 'SIGSTOP');
+    try {
+      await turn.release();
+      // Longer than one wait lasts, so that the grant and the end of the wait are found together.
+      await delay(1_500);
+    } finally {
+      process.kill(backend!, 'SIGCONT');
+    }
+    await (await waiting).release();
+    const free = await one.turnIfFree();
+    assert.notEqual(free, null);
+    await free?.release();
   });
 
   it('is lost with its connection: its holder hears of it, writes nothing more, and another goes on', async () => {

@@ -1,9 +1,12 @@
 import assert from 'node:assert/strict';
 import { after, before, test } from 'node:test';
-import type { Pool } from 'pg';
+import pg, { type Pool } from 'pg';
+import { copyLines } from '../../../src/connections/postgres/copy-text.ts';
 import { translatePostgres } from '../../../src/connections/postgres/errors.ts';
-import { openPool } from '../../../src/connections/postgres/pool.ts';
+import { connectionConfig, openPool } from '../../../src/connections/postgres/pool.ts';
+import { inTransaction } from '../../../src/connections/postgres/transaction.ts';
 import { describeError, TransientError, UsageError } from '../../../src/errors.ts';
+import { startProxy } from '../../support/proxy.ts';
 import { createDatabase, urlWith, type TestDatabase } from './database.ts';
 
 let database: TestDatabase;
@@ -128,6 +131,33 @@ test('a connection that the server closes is replaced in silence', async () => {
     await pool.query('SELECT 1').catch(() => {});
     assert.equal((await pool.query('SELECT 1')).rowCount, 1);
   });
+});
+
+test('a server that falls silent in the midst of a COPY fails it, and nothing else', async () => {
+  const { hostname, port } = new URL(database.url);
+  const proxy = await startProxy({ host: hostname, port: Number(port) });
+  await database.pool.query('CREATE TABLE copied (id int)');
+  const url = urlWith(database.url, { host: '127.0.0.1', port: proxy.port });
+  const pool = new pg.Pool({ ...connectionConfig({ url }), query_timeout: 300 });
+  pool.on('error', () => {});
+  pool.on('connect', (client) => client.on('error', () => {}));
+  try {
+    const gone = Promise.withResolvers<void>();
+    const copying = inTransaction(pool, { doing: 'copying' }, async (client) => {
+      client.once('end', gone.resolve);
+      await client.query('SELECT 1');
+      proxy.hang(true);
+      return await copyLines(client, 'COPY copied FROM STDIN', ['1\n', '2\n']);
+    });
+    await assert.rejects(copying, TransientError);
+    // The connection is given up after that: what it says then must not end the process.
+    await gone.promise;
+    proxy.hang(false);
+    assert.equal((await pool.query('SELECT FROM copied')).rowCount, 0);
+  } finally {
+    await pool.end();
+    await proxy.close();
+  }
 });
 
 async function withPool(url: string, run: (pool: Pool) => Promise<void>): Promise<void> {
