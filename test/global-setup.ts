@@ -3,7 +3,7 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { startStack, stopStack } from '../src/stack/stack.ts';
-import { warehouseForTests } from './support/warehouse-jvm.ts';
+import { longLivedEngines } from './support/engines-jvm.ts';
 
 let dir: string | undefined;
 
@@ -11,8 +11,8 @@ let dir: string | undefined;
 export async function globalSetup(): Promise<void> {
   if (process.env['DELTAFERRY_TEST_STACK'] !== undefined) return;
   dir = mkdtempSync(join(tmpdir(), 'deltaferry-test-'));
-  warehouseForTests();
-  await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
+  const options = { dir, ownerPid: process.pid, wipeWithOwner: true };
+  await longLivedEngines(() => startStack(options));
   process.env['DELTAFERRY_TEST_STACK'] = join(dir, 'stack.json');
 }
 

@@ -10,7 +10,7 @@ import { runDemo, type DemoOptions } from '../../src/demo/demo.ts';
 import { databricksOptions } from '../../src/service/connect.ts';
 import { stackStatus, stopStack } from '../../src/stack/stack.ts';
 import { deltaferry, type Ended } from '../cli/spawned.ts';
-import { warehouseForTests } from '../support/warehouse-jvm.ts';
+import { enginesForTests } from '../support/engines-jvm.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'deltaferry-demo-'));
 const dir = join(root, 'stack');
@@ -57,7 +57,7 @@ async function assertNothingLeft(): Promise<void> {
 describe('the demo', () => {
   before(() => {
     // A JVM that lives for seconds does not win its optimising compiler's time back.
-    warehouseForTests();
+    enginesForTests();
     // As root, Postgres runs as nobody, who has to get there.
     chmodSync(root, 0o755);
     writeFileSync(input, inputText());

@@ -25,7 +25,7 @@ import type { ProcessId } from '../../src/stack/processes.ts';
 import { killPart, restartPart, stackStatus, startStack, stopStack } from '../../src/stack/stack.ts';
 import type { Endpoints, PartName } from '../../src/stack/stack.ts';
 import { keepsakes, query } from './clients.ts';
-import { warehouseForTests } from '../support/warehouse-jvm.ts';
+import { enginesForTests } from '../support/engines-jvm.ts';
 
 const root = mkdtempSync(join(tmpdir(), 'deltaferry-stacks-'));
 // Everybody may enter it: as root, Postgres runs as nobody.
@@ -225,7 +225,7 @@ describe('the warehouse of a stack', () => {
   const dir = stackDir('warehouse');
 
   it('keeps its tables over a down and an up', async () => {
-    warehouseForTests();
+    enginesForTests();
     const parts: PartName[] = ['warehouse'];
     const endpoints = await startStack({ dir, parts, ownerPid: process.pid });
     await keepsakes.warehouse.write(endpoints);
