@@ -9,6 +9,7 @@ import { createHistoryTables } from '../connections/postgres/history-table.ts';
 import { migrate, pendingMigrations } from '../connections/postgres/migrate.ts';
 import { openPool } from '../connections/postgres/pool.ts';
 import { createSchemaRegistry } from '../connections/registry/schemas.ts';
+import { UsageError } from '../errors.ts';
 import { parseLogPosition } from '../flow/log-position.ts';
 import type { SetupRequest, SetupTable } from '../setup/request.ts';
 import { nameProblem } from '../setup/plan-capture.ts';
@@ -18,14 +19,23 @@ import { mappingOf, type TableConfig } from './config/table-schema.ts';
 import type { Config } from './config/schema.ts';
 import { databricksOptions, kafkaOptions, postgresOptions, registryOptions } from './connect.ts';
 
-/** Makes everything exist that the configured tables need, over connections of its own. */
-export async function setupTables(config: Config, options: SetupOptions = {}): Promise<SetupResult> {
+export interface SetupTablesOptions extends SetupOptions {
+  /** Neither looks at the Delta tables nor connects to Databricks: for a target that is loaded from the topic alone. */
+  readonly withoutDelta?: boolean;
+}
+
+/**
+ * Makes everything exist that the configured tables need, over connections of its own. Throws a UsageError
+ * where Delta is to be left out although a table is merged into it.
+ */
+export async function setupTables(config: Config, options: SetupTablesOptions = {}): Promise<SetupResult> {
+  if (options.withoutDelta === true) checkWithoutDelta(config);
   const pool = openPool({ ...postgresOptions(config), applicationName: 'deltaferry setup' });
   const topics = topicsAdmin(openKafka(kafkaOptions(config)));
   const databricks = openDatabricks(databricksOptions(config));
   try {
     return await setup(
-      requestOf(config),
+      requestOf(config, options.withoutDelta !== true),
       {
         control: { pending: () => pendingMigrations(pool), migrate: () => migrate(pool) },
         topics,
@@ -87,7 +97,17 @@ function historyColumnsOf({ postgres }: TableConfig): HistoryColumnNames {
   return { onDate: postgres.onDate, offDate: postgres.offDate, isActive: postgres.isActive };
 }
 
-function requestOf({ tables, topics }: Config): SetupRequest {
+function checkWithoutDelta({ tables }: Config): void {
+  const merged = tables.find(isCaptured);
+  if (merged === undefined) return;
+  throw new UsageError({
+    code: 'SETUP_WITHOUT_DELTA',
+    message: `Table ${merged.name} has the direction ${merged.direction}: setup has to see to its Delta table.`,
+    remedy: 'Leave --without-delta out, or set direction: delta-to-postgres.',
+  });
+}
+
+function requestOf({ tables, topics }: Config, withDelta: boolean): SetupRequest {
   return {
     tables: tables.map((table) => ({
       mapping: mappingOf(table),
@@ -95,7 +115,7 @@ function requestOf({ tables, topics }: Config): SetupRequest {
       partitions: table.partitions,
       historyColumns: historyColumnsOf(table),
       ...(table.direction === 'postgres-to-delta' ? {} : { historyTable: table.postgres.table }),
-      deltaTable: table.delta.table,
+      ...(withDelta ? { deltaTable: table.delta.table } : {}),
       deltaIsRead: table.direction !== 'postgres-to-delta',
       ...(isCaptured(table) ? { captured: capturedOf(table) } : {}),
       loadTopic: table.backfillTopic,

@@ -84,6 +84,10 @@ suite('the command', { concurrency: 2 }, () => {
       says: /--set log\.levle: unknown field; did you mean log\.level\?/,
     },
     { args: ['config', 'check', '--set', 'hunter2'], says: /--set takes path=value/ },
+    {
+      args: ['setup', '--without-delta', '--set', 'tables.employees.direction=both'],
+      says: /Table employees has the direction both.*\n→ Leave --without-delta out/,
+    },
     { args: ['run', '--config', 'nix.yaml'], says: /nix\.yaml: cannot be read: there is no such file/ },
   ];
   for (const { args, says } of mistakes)

@@ -42,7 +42,8 @@ export async function openCopy(site: Site, later: Later): Promise<Copy> {
     kafka: { brokers: kafka.brokers, clientId: name },
     registry: { url: registry.url },
     postgres: { id: 'replica', url: url.href },
-    databricks,
+    // Nobody answers there.
+    databricks: { ...databricks, host: '127.0.0.1', port: 1 },
     tables: [
       {
         name: table.name,
@@ -58,9 +59,7 @@ export async function openCopy(site: Site, later: Later): Promise<Copy> {
     topics: { positions: topics.positions },
   };
   writeFileSync(configFile, JSON.stringify(input), { mode: 0o600 });
-  await setupTables(await loadConfig({ file: configFile, env: {} }));
-  // Nobody answers there.
-  const nowhere = { ...input, databricks: { ...databricks, host: '127.0.0.1', port: 1 } };
-  writeFileSync(configFile, JSON.stringify(nowhere), { mode: 0o600 });
-  return { config: await loadConfig({ file: configFile, env: {} }), configFile, pool };
+  const config = await loadConfig({ file: configFile, env: {} });
+  await setupTables(config, { withoutDelta: true });
+  return { config, configFile, pool };
 }

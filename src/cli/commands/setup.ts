@@ -4,9 +4,10 @@ import { connecting, loadOptions, shared, type SharedOptions } from '../options.
 interface Options extends SharedOptions {
   readonly dryRun?: boolean;
   readonly uninstall?: boolean;
+  readonly withoutDelta?: boolean;
 }
 
-/** `deltaferry setup [--uninstall] [--dry-run]` */
+/** `deltaferry setup [--uninstall] [--without-delta] [--dry-run]` */
 export const setupCommand: AddCommand = (program, context, exit) => {
   connecting(shared(program.command('setup'), ['deltaferry setup --dry-run', 'deltaferry setup']))
     .summary('create what must exist, check what does')
@@ -14,6 +15,10 @@ export const setupCommand: AddCommand = (program, context, exit) => {
       'Creates what must exist and does not: control schema, topics, schemas, history tables, what captures a table in Postgres. Checks what does, and changes nothing of it but its own.',
     )
     .option('--dry-run', 'only say what would be done')
+    .option(
+      '--without-delta',
+      'leave Databricks out: for a Postgres that is loaded by `backfill --from topic` and fed by other deployments',
+    )
     .option(
       '--uninstall',
       'remove triggers, function and log of the captured tables instead; stop `deltaferry run` first',
@@ -41,7 +46,7 @@ async function setup(options: Options, context: Context): Promise<ExitCode> {
     else for (const line of uninstallLines(removed)) printLine(context, line);
     return 0;
   }
-  const result = await setupTables(config, { dryRun });
+  const result = await setupTables(config, { dryRun, withoutDelta: options.withoutDelta === true });
   if (options.json === true) printJson(context, result);
   else for (const line of setupLines(result)) printLine(context, line);
   return result.outcome === 'mismatch' ? 1 : 0;
