@@ -49,8 +49,8 @@ export function tracedHistorySink(sink: HistorySink, logger: Logger): HistorySin
 export function tracedMergeSink(sink: MergeSink, logger: Logger): MergeSink {
   return {
     ...sink,
-    async claim(partitions, startAt) {
-      const offsets = await sink.claim(partitions, startAt);
+    async claim(partitions, startAt, signal) {
+      const offsets = await sink.claim(partitions, startAt, signal);
       logger.debug({ offsets: textsOf(offsets) }, 'offsets claimed');
       return offsets;
     },

@@ -112,11 +112,11 @@ export interface Result {
   readonly output: string;
 }
 
-/** As `npm ci` does: removes everything, puts the packages in place, and notes them last. */
+/** As `npm ci` does: removes everything, puts the packages in place, and notes them last. A call counts once it is half-way. */
 const fakeNpm = `
-  called('npm ' + process.argv[2]);
   fs.rmSync('node_modules', { recursive: true, force: true });
   fs.mkdirSync('node_modules/left', { recursive: true });
+  called('npm ' + process.argv[2]);
   halfway();
   fs.copyFileSync('package.json', 'node_modules/left/package.json');
   if (fs.existsSync('.installed')) fs.cpSync('.installed', 'node_modules/.bin', { recursive: true });
@@ -124,9 +124,9 @@ const fakeNpm = `
 
 /** As the three poms do, with a first half that must never pass for the whole. */
 const fakeMaven = `
-  called('mvn ' + fs.readFileSync('pom.xml', 'utf8').replace(/<[^>]*>/g, ''));
   fs.mkdirSync('target/jars', { recursive: true });
   fs.mkdirSync('target/app');
   fs.writeFileSync('target/jars/one.jar', behaviour() === 'hang' ? 'half' : 'whole');
+  called('mvn ' + fs.readFileSync('pom.xml', 'utf8').replace(/<[^>]*>/g, ''));
   halfway();
   fs.writeFileSync('target/warehouse.jar', '');`;

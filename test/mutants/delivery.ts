@@ -13,7 +13,33 @@ const LOST_ANSWER = [
   'a lost answer is recognised: nothing is applied twice, and it still counts as applied',
 ] as const;
 
+const SEND = 'test/connections/kafka/transaction-send.test.ts';
+
 export const deliveryMutants: readonly Mutant[] = [
+  {
+    promise: 'D1',
+    name: 'takes what one broker refused for sent as another has acknowledged its own',
+    file: 'src/connections/kafka/transaction-send.ts',
+    find: 'return { left: theirs, error };',
+    put: 'return { left: [], error };',
+    caughtBy: [SEND, 'loses none of a partition that moves to a broker which has acknowledged others'],
+  },
+  {
+    promise: 'D1',
+    name: 'sends again what a broker has acknowledged',
+    file: 'src/connections/kafka/transaction-send.ts',
+    find: 'left: ended.flatMap(({ left }) => left),',
+    put: 'left: ended.some(({ error }) => error !== null) ? parts : [],',
+    caughtBy: [SEND, 'repeats nothing that another broker still has in hand'],
+  },
+  {
+    promise: 'D1',
+    name: 'gives a repeated send new numbers',
+    file: 'src/connections/kafka/transaction-send.ts',
+    find: 'state.updateSequence(topic, partition, -messages.length);',
+    put: 'void topic;',
+    caughtBy: [SEND, 'has what was written although the answer was lost once'],
+  },
   {
     promise: 'D1',
     name: 'sends a transaction again whose answer was lost',

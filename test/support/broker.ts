@@ -32,13 +32,16 @@ export interface BrokerOptions {
   readonly settings?: Readonly<Record<string, string>>;
   /** Stored as SCRAM-SHA-512 and SCRAM-SHA-256 credentials. */
   readonly scramUsers?: readonly { readonly name: string; readonly password: string }[];
+  /** Of several brokers: which one this is, and the controller that all of them have. */
+  readonly node?: { readonly id: number; readonly controller: number; readonly isController: boolean };
 }
 
 export async function startBroker(options: BrokerOptions): Promise<OwnBroker> {
   const engine = (await engineFolders(['kafka'], () => undefined)).kafka ?? '';
   const dir = mkdtempSync(join(tmpdir(), 'deltaferry-broker-'));
   const listeners: readonly Listener[] = [{ name: 'INTERNAL', protocol: 'PLAINTEXT' }, ...options.listeners];
-  const [controller = 0, ...ports] = await freePorts(listeners.length + 1);
+  const [free = 0, ...ports] = await freePorts(listeners.length + 1);
+  const { id, controller, isController } = options.node ?? { id: 1, controller: free, isController: true };
   const advertised = await Promise.all(
     listeners.map(async ({ advertise }, at) => (await advertise?.(ports[at]!)) ?? ports[at]!),
   );
@@ -46,10 +49,10 @@ export async function startBroker(options: BrokerOptions): Promise<OwnBroker> {
     listeners.map(({ name }, at) => `${name}://127.0.0.1:${numbers[at]}`).join(',');
   const file = join(dir, 'server.properties');
   const settings: Record<string, string> = {
-    'process.roles': 'broker,controller',
-    'node.id': '1',
+    'process.roles': isController ? 'broker,controller' : 'broker',
+    'node.id': String(id),
     'controller.quorum.voters': `1@127.0.0.1:${controller}`,
-    listeners: `${list(ports)},CONTROLLER://127.0.0.1:${controller}`,
+    listeners: list(ports) + (isController ? `,CONTROLLER://127.0.0.1:${controller}` : ''),
     'advertised.listeners': list(advertised),
     'controller.listener.names': 'CONTROLLER',
     'listener.security.protocol.map': [...listeners, { name: 'CONTROLLER', protocol: 'PLAINTEXT' }]

@@ -1,18 +1,18 @@
 import { randomUUID } from 'node:crypto';
-import type { Kafka, Message, Producer, TopicMessages, Transaction } from 'kafkajs';
+import type { Kafka, Message, TopicMessages } from 'kafkajs';
 import type { Change } from '../../change/change.ts';
 import { OperatorError, TransientError, type DeltaferryError } from '../../errors.ts';
 import type { ChangeLog, Position, PublishBatch } from '../../ports/change-log.ts';
-import { atMost, partitionCount, withCluster } from './cluster.ts';
+import { partitionCount, withCluster } from './cluster.ts';
 import { compressionType, type Compression } from './codecs.ts';
 import { translateKafka } from './errors.ts';
-import { GroupedMessages } from './grouped-messages.ts';
 import { partitionOf } from './partitioner.ts';
 import { scanPartition } from './partition-reader.ts';
 import { parsePosition, POSITIONS_PARTITION } from './position-record.ts';
 import { rejectedMessage } from './rejected-message.ts';
 import { RequestSize, requestsOf } from './request-size.ts';
 import { explainTooLarge, messageBytes } from './too-large.ts';
+import { createTransactionalProducer, type TransactionalProducer } from './transactional-producer.ts';
 
 export interface ChangeLogOptions {
   readonly kafka: Kafka;
@@ -36,15 +36,13 @@ export interface ChangeLogOptions {
 export const DEFAULT_POSITIONS_TOPIC = 'deltaferry.positions';
 
 // Each transaction waits for the markers of the one before it: measured 8 ms against 18 with 10.
-const INITIAL_RETRY_MS = 3;
-const RETRIES = 11;
+const RETRY = { initialRetryTime: 3, maxRetryTime: 1000, retries: 11 };
 const POSITION_READ_MS = 60_000;
-const DISCONNECT_MS = 3000;
 
 /**
  * The producing end of a changes topic: every `publish` is one Kafka transaction of the changes, the
  * rejected ones (to the dead-letter topic) and the position they lead to. Sends of one transaction
- * follow one another: kafkajs numbers a repeated send anew, behind one that was sent after it.
+ * follow one another.
  */
 export function createChangeLog(options: ChangeLogOptions): ChangeLog {
   const { kafka, topic } = options;
@@ -52,22 +50,18 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
   const owner = `${options.producerName}/${options.table}`;
   const transactionalId = `deltaferry.${options.producerName}.${options.table}`;
   const compression = compressionType(options.compression ?? 'lz4');
-  let producer: Producer | undefined;
+  let producer: TransactionalProducer | undefined;
 
   async function open(): Promise<Position | null> {
     await close();
-    const opened = kafka.producer({
+    const opened = createTransactionalProducer({
+      kafka,
       transactionalId,
-      retry: { initialRetryTime: INITIAL_RETRY_MS, maxRetryTime: 1000, retries: RETRIES },
-      transactionTimeout: options.transactionTimeoutMs ?? 30_000,
-      allowAutoTopicCreation: false,
-      createPartitioner:
-        () =>
-        ({ message }) =>
-          message.partition ?? 0,
+      transactionTimeoutMs: options.transactionTimeoutMs ?? 30_000,
+      retry: RETRY,
     });
     try {
-      await opened.connect();
+      await opened.open();
       const barrier = randomUUID();
       await writeBarrier(opened, barrier);
       const position = await withCluster(kafka, async (cluster) => {
@@ -78,7 +72,7 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
       producer = opened;
       return position;
     } catch (error) {
-      await disconnect(opened);
+      await opened.close();
       throw translateKafka(error, {
         doing: 'opening the change log',
         topic: positionsTopic,
@@ -91,11 +85,11 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
    * The first transaction fences older owners and settles what they left open; once its record is
    * read, so is every position committed before it. No arithmetic on offsets, which count control records.
    */
-  async function writeBarrier(opened: Producer, barrier: string): Promise<void> {
-    const transaction = await opened.transaction();
+  async function writeBarrier(opened: TransactionalProducer, barrier: string): Promise<void> {
+    opened.begin();
     const record = { key: `${owner}#barrier`, value: barrier, partition: POSITIONS_PARTITION };
-    await transaction.sendBatch({ topicMessages: [{ topic: positionsTopic, messages: [record] }] });
-    await transaction.commit();
+    await opened.send({ topicMessages: [{ topic: positionsTopic, messages: [record] }] });
+    await opened.commit();
   }
 
   async function readPosition(
@@ -132,22 +126,21 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
         code: 'CHANGE_LOG_CLOSED',
         message: `The change log of ${owner} is not open.`,
       });
-    let transaction: Transaction | undefined;
     let sending: readonly TopicMessages[] = [];
     try {
-      transaction = await current.transaction();
-      await send(transaction, batch, (request) => (sending = request));
-      await transaction.commit();
+      current.begin();
+      await send(current, batch, (request) => (sending = request));
+      await current.commit();
     } catch (error) {
       producer = undefined;
       const failure = translateKafka(error, { doing: 'publishing changes', topic, transactionalId });
-      await abandon(current, transaction, failure);
+      await abandon(current, failure);
       throw await explainTooLarge(failure, { kafka, sent: sending });
     }
   }
 
   async function send(
-    transaction: Transaction,
+    to: TransactionalProducer,
     batch: PublishBatch,
     onRequest: (request: readonly TopicMessages[]) => void,
   ): Promise<void> {
@@ -159,7 +152,7 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
       const topicMessages = next.done === true ? rest : [next.value, ...rest];
       rest = [];
       onRequest(topicMessages);
-      const sent = transaction.sendBatch({ compression, topicMessages });
+      const sent = to.send({ compression, topicMessages });
       sent.catch(() => undefined);
       // The next request is encoded while this one is on its way.
       next = requests.next();
@@ -175,8 +168,8 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
   }
 
   /** In the order of the changes; each request takes as many as fit. */
-  function* changeRequests(changes: readonly Change[]): Generator<GroupedMessages, void, undefined> {
-    let messages = new GroupedMessages();
+  function* changeRequests(changes: readonly Change[]): Generator<Message[], void, undefined> {
+    let messages: Message[] = [];
     const size = new RequestSize(options.partitions);
     for (const change of changes) {
       const key = Buffer.from(change.key);
@@ -185,7 +178,7 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
       const bytes = key.length + value.length;
       if (!size.add(partition, bytes)) {
         yield messages;
-        messages = new GroupedMessages();
+        messages = [];
         size.clear();
         size.add(partition, bytes);
       }
@@ -201,7 +194,7 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
   async function close(): Promise<void> {
     const closing = producer;
     producer = undefined;
-    if (closing !== undefined) await disconnect(closing);
+    await closing?.close();
   }
 
   return { open, publish, close };
@@ -212,16 +205,7 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
  * the transaction's timeout. Otherwise the next `open` aborts, with a new epoch that also keeps out
  * requests which are still on their way.
  */
-async function abandon(
-  producer: Producer,
-  transaction: Transaction | undefined,
-  failure: DeltaferryError,
-): Promise<void> {
-  if (transaction?.isActive() === true && failure.kind === 'operator')
-    await transaction.abort().catch(() => undefined);
-  await disconnect(producer);
-}
-
-async function disconnect(producer: Producer): Promise<void> {
-  await atMost(DISCONNECT_MS, producer.disconnect());
+async function abandon(producer: TransactionalProducer, failure: DeltaferryError): Promise<void> {
+  if (producer.isActive() && failure.kind === 'operator') await producer.abort().catch(() => undefined);
+  await producer.close();
 }
