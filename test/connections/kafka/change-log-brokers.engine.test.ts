@@ -4,6 +4,7 @@ import type { Change } from '../../../src/change/change.ts';
 import { topicsAdmin } from '../../../src/connections/kafka/admin.ts';
 import { createChangeLog } from '../../../src/connections/kafka/change-log.ts';
 import { openKafka } from '../../../src/connections/kafka/client.ts';
+import { createRecordStream } from '../../../src/connections/kafka/record-stream.ts';
 import { TransientError } from '../../../src/errors.ts';
 import { startBrokerCluster } from '../../support/broker-cluster.ts';
 import { committedRecords } from '../../support/topic-check.ts';
@@ -27,6 +28,8 @@ const change = (position: number): Change => ({
   tx: null,
   load: null,
 });
+
+const numberOf = (value: Uint8Array | null): number => Number(Buffer.from(value!).toString());
 
 describe('a change log on several brokers', () => {
   const later = undoing();
@@ -65,6 +68,24 @@ describe('a change log on several brokers', () => {
           .map(({ leader }) => leader)
           .join();
       }
+
+      const read: number[][] = Array.from({ length: PARTITIONS }, () => []);
+      const stop = new AbortController();
+      const reading = createRecordStream({ kafka, groupId: 'test-reader', topic: 'changes' }).run(
+        {
+          assigned: async (ranges) => new Map([...ranges].map(([partition, { low }]) => [partition, low])),
+          revoked: () => undefined,
+          async batch({ partition, records, next: behind }) {
+            read[partition]!.push(...records.map(({ value }) => numberOf(value)));
+            return { kind: 'done', next: behind };
+          },
+        },
+        stop.signal,
+      );
+      later(stop, async (made) => {
+        made.abort();
+        await reading;
+      });
 
       let next = 0;
       let published = 0;
@@ -116,9 +137,7 @@ describe('a change log on several brokers', () => {
       await Promise.all([move(), publish()]);
       next = Number((await log.open())?.['next']);
       const records = await committedRecords(kafka, 'changes');
-      const found = [...records.values()].map((list) =>
-        list.map(({ value }) => Number(Buffer.from(value!).toString())),
-      );
+      const found = [...records.values()].map((list) => list.map(({ value }) => numberOf(value)));
       assert.deepEqual(
         found.flat().toSorted((one, other) => one - other),
         Array.from({ length: next }, (_, at) => at),
