@@ -2,6 +2,7 @@ import { join, relative, resolve } from 'node:path';
 import { openDatabricks } from '../connections/databricks/client.ts';
 import { databricksOptions } from '../service/connect.ts';
 import { loadConfig } from '../service/config/load.ts';
+import { scrubber } from '../service/config/redact.ts';
 import type { Config } from '../service/config/schema.ts';
 import type { Logger } from '../service/logger.ts';
 import { ROLES, type Role } from '../service/run.ts';
@@ -30,6 +31,8 @@ export interface DemoOptions {
   readonly dir: string;
   readonly report: DemoReport;
   readonly logger: Logger;
+  /** Told how to take the stack's secrets out of a text, as soon as it is known. */
+  readonly conceal: (clean: (text: string) => string) => void;
   /** Aborting stops everything that was started. */
   readonly signal: AbortSignal;
   /** For tests: called once everything of a direction is applied, before the comparison. */
@@ -79,6 +82,7 @@ async function showAndVerify(employees: readonly Employee[], options: DemoOption
     stackDir: options.dir,
     overrides: { 'http.port': '0' },
   });
+  options.conceal(scrubber(config));
   const warehouse = openDatabricks(databricksOptions(config));
   try {
     const commits = commitsOf(employees);

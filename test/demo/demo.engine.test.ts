@@ -42,6 +42,7 @@ async function demo(more: Partial<DemoOptions> = {}) {
     dir,
     report: { line: (text) => lines.push(text), progress: () => {} },
     logger: pino({ level: 'silent' }),
+    conceal: () => {},
     signal: new AbortController().signal,
     ...more,
   });
@@ -118,12 +119,16 @@ describe('the demo', () => {
   });
 
   it('answers 1 and names the key where one row of the history is wrong; kept, the stack stays until it is stopped', async () => {
+    let clean = (line: string): string => line;
     const { outcome, text } = await demo({
       input: smallInput,
       keep: true,
+      conceal: (given) => (clean = given),
       only: 'delta-to-postgres',
       beforeVerify: {
-        async 'delta-to-postgres'({ postgres }) {
+        async 'delta-to-postgres'({ postgres, databricks }) {
+          assert.equal(clean(`no login with ${new URL(postgres.url).password}`), 'no login with ***');
+          assert.equal(clean(`no login with ${databricks.token}`), 'no login with ***');
           const person = new pg.Client({ connectionString: postgres.url });
           await person.connect();
           const { rowCount } = await person.query(

@@ -39,6 +39,7 @@ async function demo(options: Options, context: Context): Promise<ExitCode> {
   const only = options.only === undefined ? {} : { only: await oneOf('--only', options.only, DIRECTIONS) };
   const report = createProgress(options.json === true ? context.stderr : context.stdout);
   const signal = context.interruptible();
+  let clean = (text: string): string => text;
   try {
     const code = await runDemo({
       ...(options.input === undefined ? {} : { input: resolve(context.cwd, options.input) }),
@@ -47,7 +48,11 @@ async function demo(options: Options, context: Context): Promise<ExitCode> {
       dir: resolve(context.cwd, options.dir),
       report,
       // What goes wrong is told at once; the rest is the report's.
-      logger: createLogger({ level: 'error', format: 'auto' }),
+      logger: createLogger({ level: 'error', format: 'auto', clean: (line) => clean(line) }),
+      conceal: (given) => {
+        clean = given;
+        context.conceal(given);
+      },
       signal,
     });
     if (options.json === true) printJson(context, { verified: code === 0 });
