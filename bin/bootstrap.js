@@ -22,6 +22,11 @@ export const installedAsPackage = root.split(/[\\/]/).includes('node_modules');
  */
 export async function prepare({ need, engines }) {
   checkNode();
+  // Before minutes of downloads.
+  if (need === 'engines') {
+    checkJava();
+    if (missingEngines(root, engines).length > 0) checkMaven();
+  }
   const hasLock = !installedAsPackage && existsSync(join(root, 'package-lock.json'));
   if (hasLock && !dependenciesReady(root)) {
     await withLock(join(root, 'target', 'dependencies.lock'), sayWaiting, async () => {
@@ -30,9 +35,7 @@ export async function prepare({ need, engines }) {
   }
   if (need === 'engines') {
     if (installedAsPackage) linkPostgresLibraries(root);
-    checkJava();
     if (missingEngines(root, engines).length > 0) {
-      checkMaven();
       await withLock(join(enginesHome(root), '.lock'), sayWaiting, () => buildEngines(root, engines, say));
     }
   }

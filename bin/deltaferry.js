@@ -18,5 +18,7 @@ await main(async () => {
 function needsEngines(args) {
   if (args.includes('--help') || args.includes('-h')) return false;
   const words = args.filter((arg) => !arg.startsWith('-'));
-  return words[0] === 'demo' || (words[0] === 'stack' && words[1] === 'up');
+  // A look at a demo that was kept finds everything running.
+  const looks = args.some((arg) => arg === '--look' || arg.startsWith('--look='));
+  return (words[0] === 'demo' && !looks) || (words[0] === 'stack' && words[1] === 'up');
 }

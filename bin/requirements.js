@@ -15,22 +15,24 @@ export function checkNode(version = process.versions.node) {
   }
 }
 
-/** The command that starts Java: that of JAVA_HOME, else the one on the PATH. */
-export function javaCommand() {
-  return process.env.JAVA_HOME ? join(process.env.JAVA_HOME, 'bin', 'java') : 'java';
+const jdk =
+  'install a JDK 17 or later (Debian: apt-get install openjdk-17-jdk-headless; macOS: brew install openjdk@17)';
+
+/** A tool of Java: that of JAVA_HOME, else the one on the PATH. */
+function javaTool(name) {
+  return process.env.JAVA_HOME ? join(process.env.JAVA_HOME, 'bin', name) : name;
 }
 
 export function checkJava() {
-  const install =
-    'install a JDK 17 or later (Debian: apt-get install openjdk-17-jdk-headless; macOS: brew install openjdk@17)';
-  const found = run(javaCommand(), ['-version']);
-  if (found === undefined) throw new MissingRequirement(`Java is missing: ${install}, or set JAVA_HOME.`);
+  const found = run(javaTool('java'), ['-version']);
+  if (found === undefined) throw new MissingRequirement(`Java is missing: ${jdk}, or set JAVA_HOME.`);
   const version = /version "([^"]+)"/.exec(found)?.[1];
-  if (version === undefined) throw new MissingRequirement(`Java does not tell its version: ${install}.`);
-  const release = version.startsWith('1.') ? major(version.slice(2)) : major(version);
-  if (release < 17) throw new MissingRequirement(`Java ${version} is too old: ${install}, or set JAVA_HOME.`);
+  if (version === undefined) throw new MissingRequirement(`Java does not tell its version: ${jdk}.`);
+  if (release(version) < 17)
+    throw new MissingRequirement(`Java ${version} is too old: ${jdk}, or set JAVA_HOME.`);
 }
 
+/** Maven, and the compiler of the Java that it runs on. */
 export function checkMaven() {
   const install = 'install Maven 3.6.3 or later (Debian: apt-get install maven; macOS: brew install maven)';
   const found = run('mvn', ['-version']);
@@ -43,6 +45,18 @@ export function checkMaven() {
   if (one * 10_000 + two * 100 + three < 30_603) {
     throw new MissingRequirement(`Maven ${numbers.join('.')} is too old: ${install}.`);
   }
+  checkCompiler(/runtime: (.+)/.exec(found)?.[1]?.trim());
+}
+
+/** A JRE runs the engines, but cannot compile them. */
+function checkCompiler(home) {
+  const found = run(home === undefined ? javaTool('javac') : join(home, 'bin', 'javac'), ['-version']);
+  const version = /javac (\S+)/.exec(found ?? '')?.[1];
+  const which = `The Java that Maven uses${home === undefined ? '' : ` (${home})`}`;
+  if (version === undefined)
+    throw new MissingRequirement(`${which} has no compiler, javac: ${jdk}, or set JAVA_HOME.`);
+  if (release(version) < 17)
+    throw new MissingRequirement(`${which} is ${version}, too old: ${jdk}, or set JAVA_HOME.`);
 }
 
 /**
@@ -65,6 +79,8 @@ export function node24(root) {
   );
 }
 
+/** 8 of `1.8.0_402`, 17 of `17.0.15`. */
+const release = (version) => major(version.startsWith('1.') ? version.slice(2) : version);
 const major = (version) => Number.parseInt(version, 10);
 const firstLine = (text) => text.trim().split('\n')[0] ?? '';
 

@@ -12,8 +12,7 @@ export interface Context {
   conceal(clean: (text: string) => string): void;
 }
 
-/** Exit code of a command: 0 done, 1 failed, 2 wrong usage or configuration. */
-/** 0 done, 1 failed, 2 usage or configuration, 130 and 143 stopped by a signal. */
+/** Of a command: 0 done, 1 failed, 2 wrong usage or configuration, 130 and 143 stopped by a signal. */
 export type ExitCode = 0 | 1 | 2 | 130 | 143;
 
 /** Adds one command, or a group of them, to the program. `exit` takes the code where it is not 0. */

@@ -1,4 +1,4 @@
-import { CommanderError } from 'commander';
+import { CommanderError, type Command } from 'commander';
 import { remedyFor } from '../error-policy.ts';
 import { DeltaferryError, describeError } from '../errors.ts';
 import type { Context, ExitCode } from './context.ts';
@@ -14,14 +14,18 @@ interface Failure {
   readonly stack?: string;
 }
 
+/** Where it happened, and where to say so. */
+interface Place {
+  readonly args: readonly string[];
+  readonly program: Command;
+  readonly context: Pick<Context, 'stdout' | 'stderr'>;
+  /** Takes the secrets out of a text. */
+  readonly clean: (text: string) => string;
+}
+
 /** Says what went wrong and what to do; answers the exit code. */
-export function reportFailure(
-  error: unknown,
-  args: readonly string[],
-  context: Pick<Context, 'stdout' | 'stderr'>,
-  clean: (text: string) => string,
-): ExitCode {
-  const failure = failureOf(error, args);
+export function reportFailure(error: unknown, { args, program, context, clean }: Place): ExitCode {
+  const failure = failureOf(error, args, program);
   const { exitCode, code, message, remedy, problems, stack } = failure;
   const debug = isGiven('--debug', args);
   if (isGiven('--json', args)) {
@@ -44,8 +48,8 @@ const UNEXPECTED = 'This is not an error we foresaw: run it again with --debug a
 
 const INTERRUPTED = 'What it had started is stopped; run it again whenever you like.';
 
-function failureOf(error: unknown, args: readonly string[]): Failure {
-  if (error instanceof CommanderError) return usageFailure(error, args);
+function failureOf(error: unknown, args: readonly string[], program: Command): Failure {
+  if (error instanceof CommanderError) return usageFailure(error, commandOf(args, program));
   if (error instanceof Interrupted)
     return { exitCode: error.exitCode, code: 'INTERRUPTED', message: error.message, remedy: INTERRUPTED };
   const stack = error instanceof Error && error.stack !== undefined ? { stack: stackOf(error) } : {};
@@ -71,16 +75,21 @@ function withCauses(error: Error): string {
 }
 
 /** Commander's own: `error: unknown option '--onyl'\n(Did you mean --only?)` */
-function usageFailure(error: CommanderError, args: readonly string[]): Failure {
+function usageFailure(error: CommanderError, command: readonly string[]): Failure {
   const message = error.message.replace(/^error: /, '').replace(/\n\((Did you mean .*)\)$/, '; $1');
-  const words = args.slice(0, args.findIndex((arg) => arg.startsWith('-')) >>> 0).slice(0, 2);
-  const known = error.code === 'commander.unknownCommand' ? words.slice(0, -1) : words;
   return {
     exitCode: 2,
     code: 'USAGE',
     message: message.replace('Did you mean', 'did you mean'),
-    remedy: `See \`${['deltaferry', ...known, '--help'].join(' ')}\`.`,
+    remedy: `See \`${['deltaferry', ...command, '--help'].join(' ')}\`.`,
   };
+}
+
+/** The words that do name a command, or a group of them. */
+function commandOf(args: readonly string[], program: Command): string[] {
+  const [word, ...rest] = args;
+  const inner = program.commands.find((command) => command.name() === word);
+  return inner === undefined ? [] : [inner.name(), ...commandOf(rest, inner)];
 }
 
 function stackOf(error: Error): string {

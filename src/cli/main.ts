@@ -21,19 +21,31 @@ const context: Context = {
     }),
 };
 
+let code: ExitCode = 0;
+const program = createProgram(context, (given) => (code = given));
+
 /** Runs the command: 0 done, 1 failed, 2 wrong usage or configuration. */
 async function main(): Promise<ExitCode> {
-  let code: ExitCode = 0;
   try {
-    await createProgram(context, (given) => (code = given)).parseAsync(args, { from: 'user' });
+    await program.parseAsync(args, { from: 'user' });
     return code;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return 0;
     // A group without a command has printed its help already.
     if (error instanceof CommanderError && error.code === 'commander.help') return 2;
-    return reportFailure(error, args, context, clean);
+    return report(error);
   }
 }
+
+function report(error: unknown): ExitCode {
+  return reportFailure(error, { args, program, context, clean });
+}
+
+/** What nobody awaits, in a driver say, would be printed as it is, secrets included; nothing is known of the state after it. */
+process.on('uncaughtException', (error) => {
+  report(error);
+  process.exit(1);
+});
 
 /** Whoever reads our output through a pipe may leave early, as `head` does. */
 process.stdout.on('error', (error: NodeJS.ErrnoException) => {

@@ -2,12 +2,12 @@ import { reactionTo } from '../error-policy.ts';
 import { backoff } from '../flow/backoff.ts';
 import { Bell } from '../flow/bell.ts';
 import { MergeBuffer } from '../flow/merge-buffer.ts';
-import { HeldByLoadError } from '../ports/history-sink.ts';
 import type { BatchOutcome, PartitionRange, StreamBatch, StreamHandler } from '../ports/record-stream.ts';
 import type { DeltaMergeOptions } from './delta-merge-options.ts';
 import { MergeHand, type MergedNow, type MergeItem } from './merge-hand.ts';
 import { fill, readBatch } from './merge-intake.ts';
 import { MergePartition } from './merge-partition.ts';
+import { createMergeRest } from './merge-rest.ts';
 import { createMergeUpkeep } from './merge-upkeep.ts';
 import { outOfRange, stateAfter, type PartitionState } from './partition-state.ts';
 import { createRecordReaders } from './record-reader.ts';
@@ -22,9 +22,6 @@ export interface DeltaMerge {
 }
 
 const KEEP_ALIVE_MS = 2000;
-const WAITING: PartitionState = { kind: 'waiting for a load' };
-/** How often a merge that waits for a load is tried again. */
-const HELD_MS = 500;
 /** After how long a batch is asked for again that came before its partition was ready. */
 const NOT_READY_MS = 50;
 
@@ -40,7 +37,7 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
   const random = options.random ?? Math.random;
   const stoppedRetryMs = options.stoppedRetryMs ?? 30_000;
   const retries = { initialMs: 100, maxMs: options.maxRetryMs ?? 10_000, random };
-  const waits = backoff(retries);
+  const rest = createMergeRest({ retries, stoppedRetryMs });
   const buffer = new MergeBuffer<MergeItem>({
     records: options.maxChanges ?? 100_000,
     bytes: options.maxBytes ?? 32 * 1024 * 1024,
@@ -68,8 +65,6 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
   const room = new Bell();
   let hand: MergeHand | null = null;
   let restUntil = -Infinity;
-  /** Fences in a row: the first one goes on at once, more of them wait. */
-  let fences = 0;
   let underWay: { readonly partitions: readonly number[]; readonly ended: Promise<void> } | null = null;
   /** Aborts as soon as we are told to stop: nothing is waited for any more but the merge in hand. */
   let leaving = new AbortController();
@@ -200,15 +195,19 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
       restUntil = -Infinity;
       return 0;
     }
-    const rest = restUntil - clock();
-    if (rest > 0) return rest;
+    const resting = restUntil - clock();
+    if (resting > 0) return resting;
     const { promise: ended, resolve } = Promise.withResolvers<void>();
     underWay = { partitions, ended };
     try {
       await hand.merge(signal);
-      waits.reset();
+      rest.ended();
     } catch (error) {
-      restUntil = clock() + restAfter(error, hand.partitions);
+      const { partitions } = hand;
+      const show = (state: PartitionState): void => {
+        for (const partition of partitions) ours.get(partition)?.merging(state);
+      };
+      restUntil = clock() + rest.after(error, show);
     } finally {
       underWay = null;
       resolve();
@@ -231,46 +230,15 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
     });
   }
 
-  function merged({ covered, ...rest }: MergedNow): void {
+  function merged({ covered, ...outcome }: MergedNow): void {
     const at = now();
-    fences = 0;
-    if (rest.changes.length > 0) upkeep.merged();
+    rest.moved();
+    if (outcome.changes.length > 0) upkeep.merged();
     const latenciesMs = Float64Array.from(covered, ({ ts }) => at - Number(ts) / 1000);
-    options.onMerged?.({ ...rest, records: covered.length, latenciesMs });
-    for (const partition of rest.partitions) {
+    options.onMerged?.({ ...outcome, records: covered.length, latenciesMs });
+    for (const partition of outcome.partitions) {
       ours.get(partition)?.merging(null);
       tellLag(partition);
-    }
-  }
-
-  /** How long to rest after a failure, milliseconds; the partitions in hand show it. */
-  function restAfter(error: unknown, partitions: readonly number[]): number {
-    const reaction = reactionTo(error);
-    const show = (state: PartitionState): void => {
-      for (const partition of partitions) ours.get(partition)?.merging(state);
-    };
-    if (error instanceof HeldByLoadError) {
-      show(WAITING);
-      return HELD_MS;
-    }
-    switch (reaction) {
-      case 'drop':
-        // Somebody else moved an offset, and the sink says which; a rebalance will probably follow.
-        fences += 1;
-        if (fences === 1) return 0;
-        show({ kind: 'retrying', error });
-        return waits.next();
-      case 'retry':
-        show({ kind: 'retrying', error });
-        return waits.next();
-      case 'stop':
-      case 'exit':
-      // Only reached where no single record can be blamed.
-      case 'dead-letter':
-        show(stateAfter(error));
-        return stoppedRetryMs;
-      default:
-        return reaction satisfies never;
     }
   }
 

@@ -1,15 +1,15 @@
-import { join, relative, resolve } from 'node:path';
 import { openDatabricks } from '../connections/databricks/client.ts';
 import { databricksOptions } from '../service/connect.ts';
-import { loadConfig } from '../service/config/load.ts';
 import type { Config } from '../service/config/schema.ts';
 import type { Logger } from '../service/logger.ts';
 import { ROLES, type Role } from '../service/run.ts';
 import { setupTables } from '../service/setup.ts';
 import { DIRECTION_OF } from '../service/wire.ts';
 import { startStack, stopStack } from '../stack/stack.ts';
+import { demoConfig } from './demo-config.ts';
 import { deltaToPostgres } from './delta-to-postgres.ts';
 import { generateEmployeeHistory, readEmployeeHistory, type Employee } from './employee-history.ts';
+import { howToLook } from './how-to-look.ts';
 import { startService } from './live-service.ts';
 import { postgresToDelta } from './postgres-to-delta.ts';
 import { prepareReplay } from './replay.ts';
@@ -30,6 +30,8 @@ export interface DemoOptions {
   readonly dir: string;
   readonly report: DemoReport;
   readonly logger: Logger;
+  /** Told how to take the stack's secrets out of a text, as soon as it is known. */
+  readonly conceal: (clean: (text: string) => string) => void;
   /** Aborting stops everything that was started. */
   readonly signal: AbortSignal;
   /** For tests: called once everything of a direction is applied, before the comparison. */
@@ -74,11 +76,7 @@ export async function runDemo(options: DemoOptions): Promise<0 | 1> {
 
 async function showAndVerify(employees: readonly Employee[], options: DemoOptions): Promise<boolean> {
   const { report, signal, logger, only, beforeVerify } = options;
-  const config = await loadConfig({
-    file: resolve(import.meta.dirname, '../../deltaferry.yaml'),
-    stackDir: options.dir,
-    overrides: { 'http.port': '0' },
-  });
+  const config = await demoConfig(options.dir, options.conceal);
   const warehouse = openDatabricks(databricksOptions(config));
   try {
     const commits = commitsOf(employees);
@@ -119,18 +117,4 @@ async function showAndVerify(employees: readonly Employee[], options: DemoOption
 
 function rolesIn(only: Direction | undefined): readonly Role[] {
   return only === undefined ? ROLES : ROLES.filter((role) => DIRECTION_OF[role] === only);
-}
-
-function howToLook(dir: string): string {
-  const folder = relative(process.cwd(), dir) || '.';
-  return [
-    `The stack stays up. Its endpoints are in ${join(folder, 'stack.json')}; to look at each part:`,
-    `  npx deltaferry stack status --dir ${folder}`,
-    `  psql "$(node -p "require('./${join(folder, 'stack.json')}').postgres.url")" -c 'SELECT * FROM employees ORDER BY emp_id, on_date LIMIT 20'`,
-    `  curl "$(node -p "require('./${join(folder, 'stack.json')}').registry.url")/subjects"`,
-    `  tail ${join(folder, 'logs')}/*`,
-    `Run the service against it, or stop it:`,
-    `  npx deltaferry run --stack ${folder}`,
-    `  npx deltaferry stack down --wipe --dir ${folder}`,
-  ].join('\n');
 }

@@ -131,8 +131,8 @@ function decodedText(bytes: Uint8Array | null): Decoded {
 }
 
 /** A change where it decodes as one, else JSON or text where it is, else hex and why. */
-async function decodedValue(
-  { key, value }: StoredLetter,
+export async function decodedValue(
+  { key, value }: Pick<StoredLetter, 'key' | 'value'>,
   config: Config,
   table: TableConfig,
 ): Promise<Decoded> {

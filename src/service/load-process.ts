@@ -95,7 +95,7 @@ export function createLoadProcess({
       signal.removeEventListener('abort', stop);
       signal.throwIfAborted();
       const { error } = (outcome as { readonly error: DeltaferryError | null } | null) ?? {
-        error: died(load, how),
+        error: diedEarly(load, how),
       };
       if (error !== null) throw error;
     },
@@ -109,7 +109,7 @@ function ending(child: ChildProcess): Promise<string> {
   });
 }
 
-function died({ id, name }: Load, how: string): OperatorError {
+export function diedEarly({ id, name }: Load, how: string): OperatorError {
   return new OperatorError({
     code: 'LOAD_PROCESS_ENDED',
     message: `The process that loads ${name} (load ${id}) ended before it was done: ${how}.`,

@@ -10,11 +10,12 @@ import { openPool } from '../connections/postgres/pool.ts';
 import { createSchemaRegistry } from '../connections/registry/schemas.ts';
 import { createLoadIntoFiles } from '../consumers/load-into-files.ts';
 import { loadRows } from '../consumers/load-rows.ts';
+import { describeError } from '../errors.ts';
 import { subjectOf } from '../setup/request.ts';
 import { mappingOf } from './config/table-schema.ts';
 import { databricksOptions, kafkaOptions, postgresOptions, registryOptions } from './connect.ts';
 import { loadsOptions, stagingVolume } from './loads-options.ts';
-import { sentError, type LoadOrder, type LoadReport } from './load-process.ts';
+import { diedEarly, sentError, type LoadOrder, type LoadReport } from './load-process.ts';
 
 /** Connections that write at once. */
 const CONCURRENTLY = 3;
@@ -31,6 +32,12 @@ process.once('disconnect', () => stop.abort(new Error('the backfill is gone')));
 process.once('message', (message) => void carryOut(message as LoadOrder));
 
 async function carryOut({ config, table: name, load, rowsPerPiece }: LoadOrder): Promise<void> {
+  // What nobody awaits, in a driver say, is told by whoever gave the order: that hides the secrets.
+  process.on('uncaughtException', (error) => {
+    const told: LoadReport = { kind: 'failed', error: sentError(diedEarly(load, describeError(error))) };
+    if (process.send === undefined || !process.connected) process.exit(1);
+    process.send(told, () => process.exit(1));
+  });
   const table = config.tables.find((each) => each.name === name)!;
   const mapping = mappingOf(table);
   const kafka = openKafka(kafkaOptions(config));

@@ -34,30 +34,40 @@ describe('a machine that lacks something', () => {
       break: (machine) => machine.maven('3.5.4'),
       says: /^deltaferry: Maven 3\.5\.4 is too old: install Maven 3\.6\.3/m,
     },
+    {
+      name: 'a JRE without a compiler',
+      break: (machine) => machine.without('javac'),
+      says: /^deltaferry: The Java that Maven uses \(\/.*\) has no compiler, javac: install a JDK 17/m,
+    },
+    {
+      name: 'a Maven that uses another Java, which is too old',
+      break: (machine) => machine.javac('11.0.2'),
+      says: /^deltaferry: The Java that Maven uses \(\/.*\) is 11\.0\.2, too old: install a JDK 17/m,
+    },
   ];
   for (const { name, break: breakIt, says } of machines) {
-    it(`${name}: is told in one line what to install, exit code 2`, async () => {
+    it(`${name}: is told in one line what to install, before anything is downloaded, exit code 2`, async () => {
       using machine = new Checkout();
-      await machine.run('dependencies');
       breakIt(machine);
       const { code, output } = await machine.run('engines');
       assert.match(output, says);
       assert.equal(output.trim().split('\n').length, 1);
       assert.equal(code, 2);
+      assert.deepEqual(machine.calls(), []);
     });
   }
 
   it('needs neither Java nor Maven for the dependencies alone', async () => {
     using machine = new Checkout();
-    machine.without('java');
-    machine.without('mvn');
+    for (const tool of ['java', 'javac', 'mvn']) machine.without(tool);
     assert.equal((await machine.run('dependencies')).code, 0);
   });
 
-  it('needs no Maven any more once the engines are built', async () => {
+  it('needs neither Maven nor a compiler any more once the engines are built', async () => {
     using machine = new Checkout();
     await machine.run('engines');
     machine.without('mvn');
+    machine.without('javac');
     assert.equal((await machine.run('engines')).code, 0);
   });
 });

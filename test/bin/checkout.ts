@@ -5,11 +5,11 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
-/** A bare checkout with our `bin/`, on a machine whose java, mvn and npm are fakes that are quick and can be told to fail. */
+/** A bare checkout with our `bin/`, on a machine whose java, javac, mvn and npm are fakes that are quick and can be told to fail. */
 export class Checkout {
   readonly root: string;
   private readonly home = mkdtempSync(join(tmpdir(), 'deltaferry-checkout-'));
-  private readonly tools = join(this.home, '.tools');
+  private readonly tools = join(this.home, '.tools', 'bin');
 
   /** @param inside a folder of the machine, `node_modules/deltaferry` for an installed package */
   constructor(inside = 'checkout') {
@@ -20,6 +20,7 @@ export class Checkout {
     for (const engine of ['kafka', 'registry', 'warehouse'])
       this.write(`stack/${engine}/pom.xml`, `<project>${engine}</project>`);
     this.java('17.0.15');
+    this.javac('17.0.15');
     this.maven('3.8.7');
     this.tool('npm', fakeNpm);
   }
@@ -38,10 +39,15 @@ export class Checkout {
     this.tool('java', `console.error('openjdk version "${version}" 2025-04-15');`);
   }
 
+  javac(version: string): void {
+    this.tool('javac', `console.log('javac ${version}');`);
+  }
+
   maven(version: string): void {
+    const says = `Apache Maven ${version}\nJava version: 17.0.15, vendor: Any, runtime: ${dirname(this.tools)}`;
     this.tool(
       'mvn',
-      `if (process.argv[2] === '-version') { console.log('Apache Maven ${version}'); process.exit(0); } ${fakeMaven}`,
+      `if (process.argv[2] === '-version') { console.log(${JSON.stringify(says)}); process.exit(0); } ${fakeMaven}`,
     );
   }
 

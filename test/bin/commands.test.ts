@@ -33,6 +33,12 @@ describe('the deltaferry command', () => {
     { name: 'prepares the engines for stack up', args: ['stack', 'up'], code: 0, builds: true },
     { name: 'prepares the engines for the demo', args: ['demo', '--keep'], code: 0, builds: true },
     { name: 'needs no engines for the help of a command', args: ['demo', '--help'], code: 0, builds: false },
+    {
+      name: 'needs no engines to look at a demo that was kept',
+      args: ['demo', '--look', 'kafka'],
+      code: 0,
+      builds: false,
+    },
     { name: 'needs no engines to stop a stack', args: ['stack', 'down'], code: 0, builds: false },
   ];
   for (const { name, args, code, builds } of cases) {

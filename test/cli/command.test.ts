@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { suite, test } from 'node:test';
+import { pathToFileURL } from 'node:url';
 import { CONNECTIONS, STACK_JSON, TABLES, inFolder } from '../service/config-cases.ts';
 import { deltaferry } from './spawned.ts';
 
@@ -62,6 +63,18 @@ suite('the command', { concurrency: 2 }, () => {
     {
       args: ['config', 'chek'],
       says: /unknown command 'chek'; did you mean check\?\n→ See `deltaferry config --help`/,
+    },
+    { args: ['demo', '--look', 'kafak'], says: /--look: there is no "kafak"; did you mean kafka\?/ },
+    { args: ['demo', '--look', 'kafka'], says: /no demo was kept in .*\n→ Run one: deltaferry demo --keep/ },
+    { args: ['verify', 'employees'], says: /unknown command 'verify'\n→ See `deltaferry --help`/ },
+    { args: ['transfer', 'jdbc', 'x'], says: /unknown command 'transfer'\n→ See `deltaferry --help`/ },
+    {
+      args: ['config', 'chek', 'x'],
+      says: /unknown command 'chek'; did you mean check\?\n→ See `deltaferry config --help`/,
+    },
+    {
+      args: ['backfill', 'employees', '--resmue'],
+      says: /did you mean --resume\?\n→ See `deltaferry backfill --help`/,
     },
     {
       args: ['dead-letters', 'show', '12'],
@@ -145,6 +158,49 @@ suite('the command', { concurrency: 2 }, () => {
           checked.stdout,
           'ok: deltaferry.yaml; kafka, postgres, databricks of the local stack in .deltaferry\ntables: employees\n',
         );
+      },
+    ));
+
+  /** In a process of its own: an error that no code of ours awaits, with a secret in it, as the drivers may make one. */
+  const uncaught = {
+    'an exception': "setImmediate(() => { throw new Error('no login with t0k3n/s3cret'); })",
+    'a rejection': "void Promise.reject(new Error('no login with t0k3n/s3cret'))",
+  };
+  for (const [what, happens] of Object.entries(uncaught))
+    for (const json of [false, true])
+      test(`${what} that nobody handles is reported like every failure, secrets masked: exit 1${json ? ' (--json)' : ''}`, () =>
+        inFolder(
+          {
+            'deltaferry.yaml': CONNECTIONS.replace('t0ken', 't0k3n/s3cret') + TABLES,
+            'driver.mjs': `import net from 'node:net'; net.Socket.prototype.connect = function () { ${happens}; return this; };`,
+          },
+          async (cwd) => {
+            const { code, stdout, stderr } = await deltaferry(['status', ...(json ? ['--json'] : [])], cwd, {
+              NODE_OPTIONS: `--import ${pathToFileURL(join(cwd, 'driver.mjs')).href}`,
+            });
+            assert.doesNotMatch(stdout + stderr, /s3cret|\n +at /);
+            if (json) {
+              const { error } = JSON.parse(stdout) as { error: Record<string, string> };
+              assert.deepEqual([error['code'], error['message']], ['UNEXPECTED', 'no login with ***']);
+              assert.equal(stderr, '');
+            } else {
+              assert.match(stderr, /^error: no login with \*\*\*\n→ .*\n {2}code: UNEXPECTED\n$/);
+              assert.equal(stdout, '');
+            }
+            assert.equal(code, 1);
+          },
+        ));
+
+  test('config show masks a password that would change the URL were it pasted in', () =>
+    inFolder(
+      {
+        'deltaferry.yaml':
+          CONNECTIONS.replace('postgres://u:pw@db/hr', '"postgres://u:${PASSWORD}@db/hr"') + TABLES,
+      },
+      async (cwd) => {
+        const { stdout, stderr } = await deltaferry(['config', 'show'], cwd, { PASSWORD: '12/34567890' });
+        assert.match(stdout, /url: postgres:\/\/u:\*\*\*@db\/hr$/m, stderr);
+        assert.doesNotMatch(stdout, /34567890/);
       },
     ));
 

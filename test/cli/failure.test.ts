@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
+import { Command } from 'commander';
 import { OperatorError, TransientError, UsageError } from '../../src/errors.ts';
 import { reportFailure } from '../../src/cli/failure.ts';
 
@@ -8,7 +9,8 @@ function report(error: unknown, args: readonly string[] = [], clean = (text: str
   const said = { stdout: '', stderr: '' };
   const stream = (name: keyof typeof said) =>
     ({ write: (text: string) => (said[name] += text) }) as unknown as NodeJS.WriteStream;
-  const code = reportFailure(error, args, { stdout: stream('stdout'), stderr: stream('stderr') }, clean);
+  const context = { stdout: stream('stdout'), stderr: stream('stderr') };
+  const code = reportFailure(error, { args, program: new Command(), context, clean });
   return { code, ...said };
 }
 

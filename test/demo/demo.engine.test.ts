@@ -42,10 +42,30 @@ async function demo(more: Partial<DemoOptions> = {}) {
     dir,
     report: { line: (text) => lines.push(text), progress: () => {} },
     logger: pino({ level: 'silent' }),
+    conceal: () => {},
     signal: new AbortController().signal,
     ...more,
   });
   return { outcome: (await Promise.allSettled([run]))[0], text: lines.join('\n') };
+}
+
+/** Runs what a kept demo prints, where only Node is to be had: what it shows must be there. */
+async function assertEachPartCanBeLookedAt(text: string): Promise<void> {
+  const shows = {
+    Kafka:
+      /^The newest 10 records of topic employees_changes:\n.*\n\d:\d+ +\d+ +insert +delta +2\S+ +.* → \{"emp_id":"\d+","name":"Person/,
+    registry: /^Subject employees_changes-value: version 1, .*\n.*\nop +\{/,
+    Postgres: /^The first 10 versions of public\.employees:\nemp_id +name +.*\n1 +Person 1 +1000\.50 +/,
+    Delta: /^The first 10 rows of default\.employees:\nemp_id +name +salary\n1 +Person 1 +1000\.50$/m,
+    all: /^employees \(both, topic employees_changes\)$/m,
+  };
+  for (const [part, shown] of Object.entries(shows)) {
+    const printed = new RegExp(`^ {2}${part} +npx deltaferry (.*)$`, 'm').exec(text)?.[1];
+    assert.ok(printed, `${part} is not among what one can look at:\n${text}`);
+    const { stdout, stderr, code } = await deltaferry(printed.split(' '), process.cwd());
+    assert.match(stdout, shown, stderr);
+    assert.equal(code, 0);
+  }
 }
 
 async function assertNothingLeft(): Promise<void> {
@@ -118,12 +138,16 @@ describe('the demo', () => {
   });
 
   it('answers 1 and names the key where one row of the history is wrong; kept, the stack stays until it is stopped', async () => {
+    let clean = (line: string): string => line;
     const { outcome, text } = await demo({
       input: smallInput,
       keep: true,
+      conceal: (given) => (clean = given),
       only: 'delta-to-postgres',
       beforeVerify: {
-        async 'delta-to-postgres'({ postgres }) {
+        async 'delta-to-postgres'({ postgres, databricks }) {
+          assert.equal(clean(`no login with ${new URL(postgres.url).password}`), 'no login with ***');
+          assert.equal(clean(`no login with ${databricks.token}`), 'no login with ***');
           const person = new pg.Client({ connectionString: postgres.url });
           await person.connect();
           const { rowCount } = await person.query(
@@ -140,7 +164,8 @@ describe('the demo', () => {
       text,
       /^DIFFERENT: 1 version\. The first:\n {2}expected 7 Person 7 7000\.50 .*\n {2}found {4}7 Person 7 7000\.51 /m,
     );
-    assert.match(text, /^The stack stays up\. Its endpoints are in .*stack\.json; to look at each part:$/m);
+    assert.match(text, /^The stack stays up\. .* are in .*stack\.json; to look at each part:$/m);
+    await assertEachPartCanBeLookedAt(text);
     const command = (...args: string[]): Promise<Ended> =>
       deltaferry(['stack', ...args, '--dir', dir, '--json'], root);
     const states = async (): Promise<unknown> =>

@@ -7,13 +7,13 @@ export const mergeLoopMutants: readonly Mutant[] = [
   {
     promise: 'M7',
     name: 'tries again without waiting longer each time',
-    file: 'src/consumers/delta-merge.ts',
+    file: 'src/consumers/merge-rest.ts',
     find: `case 'retry':
-        show({ kind: 'retrying', error });
-        return waits.next();`,
+          show({ kind: 'retrying', error });
+          return waits.next();`,
     put: `case 'retry':
-        show({ kind: 'retrying', error });
-        return retries.initialMs;`,
+          show({ kind: 'retrying', error });
+          return retries.initialMs;`,
     caughtBy: [
       CONSUMER,
       'a transient failure is retried with growing waits, never dead-lettered, and reading goes on meanwhile',
@@ -23,8 +23,8 @@ export const mergeLoopMutants: readonly Mutant[] = [
     promise: 'M7',
     name: 'loses what it holds when a merge fails',
     file: 'src/consumers/delta-merge.ts',
-    find: 'restUntil = clock() + restAfter(error, hand.partitions);',
-    put: 'restUntil = clock() + restAfter(error, hand.partitions);\n      hand = null;',
+    find: 'restUntil = clock() + rest.after(error, show);',
+    put: 'restUntil = clock() + rest.after(error, show);\n      hand = null;',
     caughtBy: [
       CONSUMER,
       'a transient failure is retried with growing waits, never dead-lettered, and reading goes on meanwhile',
@@ -33,7 +33,7 @@ export const mergeLoopMutants: readonly Mutant[] = [
   {
     promise: 'M7',
     name: 'tries again and again what a person has to mend',
-    file: 'src/consumers/delta-merge.ts',
+    file: 'src/consumers/merge-rest.ts',
     find: 'return stoppedRetryMs;',
     put: 'return waits.next();',
     caughtBy: [

@@ -125,6 +125,13 @@ polling: { minMs: 300 }
       'polling.minMs (deltaferry.yaml:11): must not be above polling.maxMs',
     ],
   },
+  ...['p@ss/w0rd:1', '12/34567890', 'Ab3/xyz', 'pa#ss', '1?2'].map((password) => ({
+    name: `a password that is not percent-encoded: ${password}`,
+    yaml: `${CONNECTIONS.replace('postgres://u:pw@db/hr', `"postgres://u:${password}@db/hr"`)}${TABLES}`,
+    problems: [
+      'postgres.url (deltaferry.yaml:4): must be a URL such as postgres://user:password@host:5432/database; percent-encode @ : / ? # in user and password (what ${VARIABLE} puts there is), and @ elsewhere',
+    ],
+  })),
   {
     name: 'variables and files that are not there',
     yaml: `${CONNECTIONS.replace('t0ken', '{ file: nix }').replace('postgres://u:pw@db/hr', '"postgres://${USER_}:${PASS-word}@db/hr"')}${TABLES}`,

@@ -2,13 +2,14 @@ import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { inspect } from 'node:util';
 import fc from 'fast-check';
+import pg from 'pg';
 import { stringify } from 'yaml';
 import { DeltaferryError } from '../../src/errors.ts';
 import { envNameOf, pathText, settableFields } from '../../src/service/config/fields.ts';
 import { loadConfig } from '../../src/service/config/load.ts';
-import { redact, scrubber } from '../../src/service/config/redact.ts';
+import { maskUrl, redact, scrubber } from '../../src/service/config/redact.ts';
 import { configTree } from '../../src/service/config/schema.ts';
-import { inFolder } from './config-cases.ts';
+import { CONNECTIONS, TABLES, inFolder } from './config-cases.ts';
 
 const secretFields = settableFields(configTree).filter(([, node]) => node.note.secret !== undefined);
 const shapes: Readonly<Record<string, (marker: string) => string>> = {
@@ -158,4 +159,95 @@ test('secrets: a password of any characters is masked in the URL that is shown',
       });
     }),
     { numRuns: 100 },
+  ));
+
+/** As password managers make them: each would end the password, or the host, of a URL too early. */
+const PASSWORDS = [
+  '12/34567890',
+  'p@ss/w0rd:1',
+  'Ab3/xyz',
+  'pa#ss',
+  'a?b@c',
+  '50%off',
+  'p%40ss:word',
+  '[ü] {$x}',
+];
+
+const withUrl = (url: string) => CONNECTIONS.replace('postgres://u:pw@db/hr', JSON.stringify(url)) + TABLES;
+
+for (const password of PASSWORDS)
+  for (const [how, url, env] of [
+    ['a variable', 'postgres://me:${PASSWORD}@db.example.com:5432/hr', { PASSWORD: password }],
+    ['a default', `postgres://me:\${PASSWORD:-${password.replace('}', '')}}@db.example.com:5432/hr`, {}],
+    [
+      'one variable with the user',
+      'postgres://${BOTH}@db.example.com:5432/${NAME}',
+      { BOTH: `me:${password}`, NAME: 'hr' },
+    ],
+  ] as const)
+    test(`secrets: the password ${password} from ${how} is the one that is sent, and is nowhere shown`, () =>
+      inFolder({ 'deltaferry.yaml': withUrl(url) }, async (cwd) => {
+        const config = await loadConfig({ cwd, env });
+        const sent = new pg.Client({ connectionString: config.postgres.url });
+        assert.deepEqual(
+          { user: sent.user, host: sent.host, port: sent.port, database: sent.database },
+          { user: 'me', host: 'db.example.com', port: 5432, database: 'hr' },
+        );
+        const expected = how === 'a default' ? password.replace('}', '') : password;
+        assert.equal(sent.password, expected);
+        const shown = redact(config) as { postgres: { url: string } };
+        assert.equal(shown.postgres.url, 'postgres://me:***@db.example.com:5432/hr');
+        const encoded = encodeURIComponent(expected);
+        const clean = scrubber(config);
+        // Shorter ones cannot be told from words.
+        for (const form of [expected, encoded].filter(({ length }) => length >= 8))
+          assert.equal(clean(`no login with ${form} at db`), 'no login with *** at db');
+      }));
+
+test('secrets: a user of any characters, and a variable that is not part of user or password', () =>
+  inFolder(
+    { 'deltaferry.yaml': withUrl('postgres://${ME}:x@db/hr?application_name=${APP}') },
+    async (cwd) => {
+      const { postgres } = await loadConfig({
+        cwd,
+        env: { ME: 'me@corp:1/2', APP: 'a/b&connect_timeout=9' },
+      });
+      const { user, password, host } = new pg.Client({ connectionString: postgres.url });
+      assert.deepEqual({ user, password, host }, { user: 'me@corp:1/2', password: 'x', host: 'db' });
+      assert.equal(new URL(postgres.url).searchParams.get('connect_timeout'), '9');
+    },
+  ));
+
+test('secrets: a URL that is a variable as a whole is taken as it is', () =>
+  inFolder({ 'deltaferry.yaml': withUrl('${URL}') }, async (cwd) => {
+    const { postgres } = await loadConfig({ cwd, env: { URL: 'postgres://me:p%40ss@db/hr' } });
+    assert.equal(postgres.url, 'postgres://me:p%40ss@db/hr');
+  }));
+
+/** A password pasted raw may make of the URL another one that is just as valid, with a part of it in host or path. */
+test('secrets: a password that is pasted in raw is refused, or is not shown and goes to the right host', () =>
+  fc.assert(
+    fc.asyncProperty(
+      fc.string({ maxLength: 12, unit: fc.constantFrom(...'@:/?#%[]&=1aZ.'.split('')) }),
+      fc.constantFrom('', '12/', '1#', '2?', ':', 'p@ss/'),
+      async (suffix, prefix) => {
+        const password = `${prefix}${MARKER}${suffix}`;
+        const url = `postgres://me:${password}@db.example.com:5432/hr`;
+        assert.doesNotMatch(maskUrl(url), LEAK, url);
+        await inFolder({ 'deltaferry.yaml': `${CONNECTIONS}${TABLES}` }, async (cwd) => {
+          const overrides = { 'postgres.url': url };
+          const config = await loadConfig({ cwd, env: {}, overrides }).catch((error: unknown) => error);
+          if (config instanceof DeltaferryError) {
+            assert.match(config.message, /^postgres\.url .*: must be .*; percent-encode @ : \/ \? #/);
+            assert.doesNotMatch(inspect(config, { depth: 9 }), LEAK);
+            return;
+          }
+          const loaded = config as Awaited<ReturnType<typeof loadConfig>>;
+          assert.doesNotMatch(JSON.stringify(redact(loaded)), LEAK, url);
+          assert.equal(new URL(loaded.postgres.url).hostname, 'db.example.com', url);
+          assert.equal(scrubber(loaded)(`(${password})`), '(***)');
+        });
+      },
+    ),
+    { numRuns: 300 },
   ));

@@ -1,6 +1,7 @@
 import { OperatorError, UsageError } from '../../errors.ts';
 import type { Config } from '../../service/config/schema.ts';
 import type { Decoded, Letter, LettersOfTable } from '../../service/dead-letters.ts';
+import { columns, printable } from '../columns.ts';
 import { printJson, printLine, type AddCommand, type Context } from '../context.ts';
 import { connecting, helpOf, loadOptions, shared, type SharedOptions } from '../options.ts';
 import { tablesNamed } from '../tables.ts';
@@ -130,25 +131,6 @@ function listLines({ table, topic, letters, complete }: LettersOfTable): string[
   ];
 }
 
-const WIDEST = 40;
-
-/** Aligned; the last column is left as long as it is. */
-function columns(rows: readonly (readonly string[])[]): string[] {
-  const shown = rows.map((row) =>
-    row.map((cell, index) => {
-      const text = printable(cell);
-      return index < row.length - 1 && text.length > WIDEST ? `${text.slice(0, WIDEST - 1)}…` : text;
-    }),
-  );
-  const widths = shown[0]!.map((_, index) => Math.max(...shown.map((row) => row[index]!.length)));
-  return shown.map((row) =>
-    row
-      .map((cell, index) => cell.padEnd(widths[index]!))
-      .join('  ')
-      .trimEnd(),
-  );
-}
-
 function letterLines({ topic, letter, headers, decodedKey, decodedValue }: Letter): string[] {
   const names = Object.keys(headers);
   const width = Math.max(...names.map((name) => name.length));
@@ -194,12 +176,4 @@ function hexLines(hex: string): string[] {
   const shown = lines.slice(0, MOST_HEX_LINES).map((line) => `  ${line}`);
   const left = lines.length - shown.length;
   return left <= 0 ? shown : [...shown, `  … ${left} more lines; --json has all of it`];
-}
-
-/** What others wrote must not steer the terminal: control and direction characters are shown as escapes. */
-function printable(text: string): string {
-  return text.replaceAll(
-    /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}]/gu,
-    (character) => `\\u{${character.codePointAt(0)!.toString(16)}}`,
-  );
 }

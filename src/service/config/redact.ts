@@ -2,6 +2,7 @@ import { columnTypeText } from '../../change/types.ts';
 import type { ColumnType } from '../../change/table.ts';
 import type { Node } from './fields.ts';
 import { configTree, type Config } from './schema.ts';
+import { hasStrayAt, withoutCredentials, writtenPassword } from './url-credentials.ts';
 
 const MASK = '***';
 
@@ -27,6 +28,7 @@ function redactAt(value: unknown, node: Node): unknown {
 
 /** The URL without its password and without parameters that may hold one. */
 export function maskUrl(text: string): string {
+  if (hasStrayAt(text)) return maskUrl(withoutCredentials(text, MASK));
   if (!URL.canParse(text)) return MASK;
   const url = new URL(text);
   if (url.password !== '') url.password = MASK;
@@ -81,7 +83,8 @@ function secretsOfUrl(text: string): string[] {
   const hidden = [...url.searchParams].flatMap(([name, value]) =>
     SHOWN_PARAMETERS.has(name) ? [] : [value],
   );
-  return [url.password, decode(url.password), ...hidden].filter((secret) => secret !== '');
+  const forms = [url.password, decode(url.password), writtenPassword(text) ?? '', ...hidden];
+  return forms.filter((secret) => secret !== '');
 }
 
 function decode(text: string): string {

@@ -7,7 +7,7 @@ export function configReference(): string {
   return `${[INTRODUCTION, ...parts].join('\n\n')}\n`;
 }
 
-const INTRODUCTION = `<!-- Written by \`deltaferry config reference > docs/CONFIGURATION.md\` from src/service/config/schema.ts: edit that. -->
+const INTRODUCTION = `<!-- Written by \`deltaferry config reference > docs/CONFIGURATION.md\` from the schemas in src/service/config: edit those. -->
 
 # Configuration
 
@@ -21,7 +21,8 @@ Commands read \`deltaferry.yaml\` in the current folder, or the file that \`--co
   above the defaults.
 - **Variables in the file.** \`\${NAME}\` is replaced by the environment variable, which must be set;
   \`\${NAME:-default}\` uses the default where it is unset or empty; \`$\${\` stands for \`\${\` itself. Inside \`{ }\` and \`[ ]\`
-  such text needs quotes.
+  such text needs quotes. In the user and the password of \`postgres.url\` the value is percent-encoded, so that it may
+  hold any characters; what is written there without a variable has to be encoded already.
 - **Secrets** may be given as \`{file: path}\`: the content of that file without its last newline. They are never
   shown: \`deltaferry config show\` prints \`***\`.
 - **Paths** are relative to the file that they are written in; in variables and flags, to the current folder.

@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import { resolve } from 'node:path';
 import type { Node, Path } from './fields.ts';
 import type { Finding } from './problems.ts';
+import { encodeIn } from './url-credentials.ts';
 import { whyUnreadable } from './yaml-file.ts';
 
 export interface Surroundings {
@@ -31,7 +32,8 @@ function settleAt(
   report: (finding: Finding) => void,
 ): unknown {
   if (typeof value === 'string') {
-    const text = substitute(value, around.env, (message) => report({ path, message }));
+    const put = node?.note.secret === 'url' ? encodeIn(value, PLACEHOLDER) : asItIs;
+    const text = substitute(value, around.env, put, (message) => report({ path, message }));
     return text === value
       ? place(value, node, around.baseDir)
       : place(typed(text, node), node, around.baseDir);
@@ -91,9 +93,17 @@ export function readSecret(
 
 const PLACEHOLDER = /\$\$\{|\$\{([A-Za-z_]\w*)(:-([^}]*))?\}|\$\{/g;
 
+const asItIs = (value: string): string => value;
+
 /** `$${` stands for a plain `${`. */
-function substitute(text: string, env: Surroundings['env'], report: (message: string) => void): string {
-  return text.replaceAll(PLACEHOLDER, (whole, name?: string, fallback?: string, instead?: string) => {
+function substitute(
+  text: string,
+  env: Surroundings['env'],
+  put: (value: string, offset: number) => string,
+  report: (message: string) => void,
+): string {
+  type Groups = [name?: string, fallback?: string, instead?: string, offset?: number];
+  return text.replaceAll(PLACEHOLDER, (whole, ...[name, fallback, instead, offset]: Groups) => {
     if (whole === '$${') return '${';
     if (name === undefined) {
       report(
@@ -102,10 +112,10 @@ function substitute(text: string, env: Surroundings['env'], report: (message: st
       return whole;
     }
     const value = env[name];
-    if (fallback !== undefined) return value === undefined || value === '' ? instead! : value;
+    if (fallback !== undefined) return put(value === undefined || value === '' ? instead! : value, offset!);
     if (value === undefined)
       report(`the environment variable ${name} is not set; set it, or write \${${name}:-default}`);
-    return value ?? whole;
+    return value === undefined ? whole : put(value, offset!);
   });
 }
 
