@@ -1,7 +1,18 @@
-import { perSecond, seconds, type Figure } from './figures.ts';
+import { openPool } from '../src/connections/postgres/pool.ts';
+import { wireIntoDelta } from '../src/service/backfill-into-delta.ts';
+import { postgresOptions } from '../src/service/connect.ts';
+import { perSecond, type Figure } from './figures.ts';
 import { fillHistory } from './load.ts';
-import { backfillCommand, stageFigures } from './load-command.ts';
-import { createDeltaTable, historyTable, openSite, stackPostgresUrl, type Site } from './site.ts';
+import { backfillCommand, memoryFigures, stageFigures, timeFigure } from './load-command.ts';
+import { readAlone } from './read-alone.ts';
+import {
+  createDeltaTable,
+  enginePeaks,
+  historyTable,
+  openSite,
+  stackPostgresUrl,
+  type Site,
+} from './site.ts';
 
 const LONGEST_STATEMENT_MS = 3_600_000;
 
@@ -14,13 +25,15 @@ export async function backfillIntoDelta(rows: number): Promise<Figure[]> {
     await site.postgres.query(`SET deltaferry.origin = 'older'`);
     await fillHistory(site, rows);
     const loaded = await backfillCommand('bench_into_delta', site.configFile, '--from', 'postgres');
+    const engines = await enginePeaks();
     await verify(site, rows);
+    const readMs = await readPostgresAlone(site, rows);
     const jdbcMs = await sparkJdbcRead(site, rows);
     const took = loaded.seconds * 1000;
     return [
       {
+        ...timeFigure('', rows, took),
         what: 'history in Postgres until visible in Delta',
-        figure: `${perSecond(rows, took)}, ${seconds(took)}`,
         limit: `Spark JDBC into a Delta table: ${perSecond(rows, jdbcMs)}`,
         ratio: `${(jdbcMs / took).toFixed(2)} of Spark JDBC`,
         budget: '≥ 50,000/s',
@@ -28,12 +41,35 @@ export async function backfillIntoDelta(rows: number): Promise<Figure[]> {
       ...stageFigures(loaded, [
         ['pinning', 'choosing the version, counting'],
         ['exporting', 'dividing into pieces'],
-        ['loading', 'reading, publishing and staging'],
+        ['loading', 'reading, publishing and staging at once'],
         ['handing over', 'merging into the table'],
       ]),
+      timeFigure('reading alone', rows, readMs),
+      ...memoryFigures({ publisher: loaded.publisher, loader: loaded.loader }),
+      ...memoryFigures(engines, ''),
     ];
   } finally {
     await site.close();
+  }
+}
+
+async function readPostgresAlone({ config, warehouse }: Site, rows: number): Promise<number> {
+  const connection = postgresOptions(config);
+  const pool = openPool({ ...connection, maxConnections: 1 });
+  const { source, close } = wireIntoDelta({
+    config,
+    table: config.tables[0]!,
+    pool,
+    databricks: warehouse,
+    connection,
+    onTrouble: console.error,
+    signal: new AbortController().signal,
+  });
+  try {
+    return await readAlone(source, rows);
+  } finally {
+    await close();
+    await pool.end();
   }
 }
 

@@ -8,11 +8,15 @@ import { STACK_DIR } from './site.ts';
 
 const MAIN = fileURLToPath(new URL('../src/cli/main.ts', import.meta.url));
 
-export interface Loaded {
+/** How long a load took. */
+export interface Timed {
   readonly rows: number;
   readonly seconds: number;
   /** Seconds of each. */
   readonly stages: Readonly<Record<string, number>>;
+}
+
+export interface Loaded extends Timed {
   /** Peak resident memory in MB. */
   readonly publisher: number;
   readonly loader: number;
@@ -48,24 +52,32 @@ export async function backfillCommand(
   return { ...(JSON.parse(printed) as Pick<Loaded, 'rows' | 'seconds' | 'stages'>), ...peak };
 }
 
-/** The stages, each with its own speed, and the memory. */
+/** The stages, each with its own speed. */
 export function stageFigures(
-  loaded: Loaded,
+  { rows, stages }: Timed,
   names: ReadonlyArray<readonly [stage: string, what: string]>,
 ): Figure[] {
-  const plain = (what: string, figure: string, budget = ''): Figure => ({
-    what,
-    figure,
+  return names.map(([stage, what]) => timeFigure(what, rows, (stages[stage] ?? 0) * 1000));
+}
+
+/** Something that was done with so many rows. */
+export function timeFigure(what: string, rows: number, ms: number, more: Partial<Figure> = {}): Figure {
+  return {
+    what: `  ${what}`,
+    figure: `${perSecond(rows, ms)}, ${seconds(ms)}`,
+    limit: '',
+    ratio: '',
+    budget: '',
+    ...more,
+  };
+}
+
+export function memoryFigures(processes: Readonly<Record<string, number>>, budget = '≤ 512 MB'): Figure[] {
+  return Object.entries(processes).map(([process, megabytes]) => ({
+    what: `  ${process}, peak resident memory`,
+    figure: `${megabytes} MB`,
     limit: '',
     ratio: '',
     budget,
-  });
-  return [
-    ...names.map(([stage, what]) => {
-      const ms = (loaded.stages[stage] ?? 0) * 1000;
-      return plain(`  ${what}`, `${perSecond(loaded.rows, ms)}, ${seconds(ms)}`);
-    }),
-    plain('publisher, peak resident memory', `${loaded.publisher} MB`, '≤ 512 MB'),
-    plain('loader, peak resident memory', `${loaded.loader} MB`, '≤ 512 MB'),
-  ];
+  }));
 }

@@ -95,20 +95,29 @@ export async function fillHistory(site: Site, keys: number): Promise<void> {
 }
 
 /** The raw limit: the same number of rows by one COPY into a table with the same indexes; milliseconds. */
-export async function copyIntoTwin(site: Site, rows: number): Promise<number> {
+export async function copyIntoTwin(
+  site: Site,
+  rows: number,
+  format: keyof typeof LINES = 'text',
+): Promise<number> {
   await site.postgres.query(`CREATE TABLE twin (LIKE ${historyTable(site)} INCLUDING ALL)`);
-  const sink = site.postgres.query(copyFrom('COPY twin FROM STDIN'));
+  const sink = site.postgres.query(copyFrom(`COPY twin FROM STDIN (FORMAT ${format})`));
   const began = performance.now();
-  await pipeline(Readable.from(copyChunks(rows)), sink);
+  await pipeline(Readable.from(copyChunks(rows, LINES[format])), sink);
   const ms = performance.now() - began;
   await site.postgres.query('DROP TABLE twin');
   return ms;
 }
 
-function* copyChunks(rows: number): Generator<Buffer> {
+const LINES = {
+  text: (id: number) => `${id}\tEmployee ${id}\t${50_000 + (id % 1000)}.00\tt\t2024-01-01 00:00:00+00\t\\N\n`,
+  csv: (id: number) => `${id},Employee ${id},${50_000 + (id % 1000)}.00,t,2024-01-01 00:00:00+00,\n`,
+};
+
+function* copyChunks(rows: number, line: (id: number) => string): Generator<Buffer> {
   let chunk = '';
   for (let id = 0; id < rows; id += 1) {
-    chunk += `${id}\tEmployee ${id}\t${50_000 + (id % 1000)}.00\tt\t2024-01-01 00:00:00+00\t\\N\n`;
+    chunk += line(id);
     if (chunk.length > 262_144) {
       yield Buffer.from(chunk);
       chunk = '';

@@ -1,6 +1,6 @@
 import type { Row } from '../src/change/change.ts';
 import { openKafka } from '../src/connections/kafka/client.ts';
-import type { SnapshotRow } from '../src/ports/load.ts';
+import type { SnapshotRow, SnapshotSource } from '../src/ports/load.ts';
 import { publishLoad } from '../src/producers/load-publisher.ts';
 import { mappingOf } from '../src/service/config/table-schema.ts';
 import { kafkaOptions } from '../src/service/connect.ts';
@@ -21,26 +21,25 @@ export async function publishFromMemory(site: Site, rows: number): Promise<numbe
   const logger = createLogger({ level: 'error', format: 'json' });
   const log = wireChangeLog({ config, table, logger }, 'bench-load', topic);
   try {
-    const pieces = Array.from({ length: Math.ceil(rows / ROWS_PER_PIECE) }, (_, piece) => String(piece));
+    const source = rowsFromMemory(rows);
+    const pinned = await source.pin();
+    const { signal } = new AbortController();
+    const pieces = await source.pieces('bench', pinned, signal);
     const began = performance.now();
     const published = await publishLoad(
       {
         load: 'bench',
-        pinned: { tableId: 'bench', version: 0, ts: 0, rows },
+        pinned,
         pieces,
         mapping: mappingOf(table),
         origin: config.databricks.id,
-        source: {
-          async *read(wanted) {
-            for (const piece of wanted) yield made(Number(piece) * ROWS_PER_PIECE, rows);
-          },
-        },
+        source,
         log,
         room: async () => {},
         onPublished: () => {},
         onRead: () => {},
       },
-      new AbortController().signal,
+      signal,
     );
     if (published.rows !== rows) throw new Error(`${published.rows} rows published`);
     return performance.now() - began;
@@ -49,6 +48,18 @@ export async function publishFromMemory(site: Site, rows: number): Promise<numbe
     await admin.deleteTopics({ topics: [topic] });
     await admin.disconnect();
   }
+}
+
+/** The rows that the benchmark's Delta table holds, without it. */
+export function rowsFromMemory(rows: number): SnapshotSource {
+  return {
+    pin: async () => ({ tableId: 'bench', version: 0, ts: 0, rows }),
+    pieces: async () => Array.from({ length: Math.ceil(rows / ROWS_PER_PIECE) }, (_, piece) => String(piece)),
+    async *read(wanted) {
+      for (const piece of wanted) yield made(Number(piece) * ROWS_PER_PIECE, rows);
+    },
+    tidy: async () => {},
+  };
 }
 
 function made(from: number, rows: number): SnapshotRow[] {

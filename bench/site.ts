@@ -7,8 +7,9 @@ import { loadConfig } from '../src/service/config/load.ts';
 import type { Config } from '../src/service/config/schema.ts';
 import type { TableConfig } from '../src/service/config/table-schema.ts';
 import { setupTables } from '../src/service/setup.ts';
-import { startStack, stopStack, type Endpoints } from '../src/stack/stack.ts';
+import { stackStatus, startStack, stopStack, type Endpoints } from '../src/stack/stack.ts';
 import { until } from '../test/support/until.ts';
+import { peakMegabytes } from './figures.ts';
 
 /** A stack of its own, one table, and connections to measure with that are not the service's. */
 export interface Site {
@@ -58,6 +59,16 @@ export async function openSite(
 
 export async function closeStack(): Promise<void> {
   await stopStack({ dir: STACK_DIR, wipe: true });
+}
+
+/** Peak resident memory of each engine that is one process, in MB, since the stack was started. */
+export async function enginePeaks(): Promise<Readonly<Record<string, number>>> {
+  const { parts } = await stackStatus({ dir: STACK_DIR });
+  return Object.fromEntries(
+    parts.flatMap(({ part, pid }) =>
+      pid === undefined || part === 'postgres' ? [] : [[part, peakMegabytes(pid)]],
+    ),
+  );
 }
 
 export async function createDeltaTable(site: Site, rows: number): Promise<void> {

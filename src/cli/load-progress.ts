@@ -1,3 +1,4 @@
+import { comparedPerSecond, secondsLeft } from '../flow/load-estimate.ts';
 import type { BackfillProgress } from '../service/backfill.ts';
 
 /** The rates shown are those of the last few seconds. */
@@ -13,8 +14,16 @@ interface Sample {
 /** Makes a line of text of each state of a load. `now`: milliseconds that never go backwards. */
 export function loadProgressText(table: string): (progress: BackfillProgress, now: number) => string {
   let samples: Sample[] = [];
+  let began: { readonly stage: BackfillProgress['stage']; readonly at: number } | null = null;
   return (progress, now) => {
     const { stage, pinned, read, published, applied } = progress;
+    if (began?.stage !== stage) began = { stage, at: now };
+    const stageSeconds = (now - began.at) / 1000;
+    const total = Math.max(0, (pinned?.rows ?? 0) - progress.rejected);
+    const left = (appliedPerSecond: number): string[] => {
+      const seconds = secondsLeft({ ...progress, total, appliedPerSecond, stageSeconds });
+      return seconds === null ? [] : [`about ${duration(seconds)} left`];
+    };
     const head = `${table}: `;
     switch (stage) {
       case 'merging':
@@ -27,9 +36,7 @@ export function loadProgressText(table: string): (progress: BackfillProgress, no
       case 'catching up':
         return `${head}waiting until live changes up to version ${pinned?.version} are applied (by \`deltaferry run\`)`;
       case 'handing over':
-        return progress.compared === 0
-          ? `${head}moving ${rows(applied)} into the table`
-          : `${head}${count(progress.compared)} of ${rows(applied)} compared with the table${heldUp(progress.heldUp)}`;
+        return `${head}${[...handoverText(progress, stageSeconds), ...left(0), ...heldUp(progress.heldUp)].join(' · ')}`;
       case 'done':
         return `${head}${rows(applied)} loaded`;
       case 'loading':
@@ -42,23 +49,32 @@ export function loadProgressText(table: string): (progress: BackfillProgress, no
     const perSecond = (now_: number, then: number): number =>
       // One that begins anew in the same process counts from nothing again.
       now === first.at ? 0 : (Math.max(0, now_ - then) / (now - first.at)) * 1000;
-    const total = Math.max(0, (pinned?.rows ?? 0) - progress.rejected);
     const speed = perSecond(applied, first.applied);
-    const share = total === 0 ? 100 : Math.floor((applied / total) * 100);
     // Where the terminal cuts a line off, what matters most is left. Loaded from the topic, nothing is read or published.
     const isPublished = progress.source === 'topic' || first.published >= total;
     return [
-      `${head}${count(applied)} of ${rows(total)} (${share}%)`,
-      ...(speed > 0 ? [`${duration((total - applied) / speed)} left`] : []),
-      `applied ${rate(speed)}`,
+      `${head}${count(applied)} of ${count(total)} (${share(applied, total)})`,
+      ...left(speed),
+      `${rate(speed)} applied`,
       ...(isPublished
         ? []
         : [
-            `published ${rate(perSecond(published, first.published))}`,
-            `read ${rate(perSecond(read, first.read))}`,
+            `${rate(perSecond(published, first.published))} published`,
+            `${rate(perSecond(read, first.read))} read`,
           ]),
     ].join(' · ');
   };
+}
+
+function handoverText(progress: BackfillProgress, stageSeconds: number): readonly string[] {
+  const { way, applied, compared } = progress;
+  const since = stageSeconds < 1 ? [] : [`for ${duration(stageSeconds)}`];
+  if (way === 'fill') return [`moving ${rows(applied)} into the table`, ...since];
+  if (compared === 0) return [`comparing ${rows(applied)} with the table`, ...since];
+  return [
+    `${count(compared)} of ${rows(applied)} (${share(compared, applied)}) compared with the table`,
+    ...(stageSeconds < 1 ? [] : [rate(comparedPerSecond({ compared, stageSeconds }))]),
+  ];
 }
 
 function backlogText(backlog: BackfillProgress['backlog']): string {
@@ -69,9 +85,17 @@ function backlogText(backlog: BackfillProgress['backlog']): string {
   return `waiting until Delta has what was changed in Postgres: ${left} are left (for ${role} of \`deltaferry run\`)`;
 }
 
-function heldUp(ranges: number): string {
-  if (ranges === 0) return '';
-  return `; ${ranges === 1 ? '1 range of keys waits' : `${count(ranges)} ranges of keys wait`} for open transactions in Postgres`;
+/** Nothing, or for whom ranges of keys wait. */
+export function heldUp(ranges: number): readonly string[] {
+  if (ranges === 0) return [];
+  return [
+    `${ranges === 1 ? '1 range of keys waits' : `${count(ranges)} ranges of keys wait`} for open transactions in Postgres`,
+  ];
+}
+
+/** Rounded down: all is 100% only. */
+export function share(part: number, whole: number): string {
+  return `${whole <= 0 ? 100 : Math.floor((part / whole) * 100)}%`;
 }
 
 export function rows(n: number): string {

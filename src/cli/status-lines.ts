@@ -1,5 +1,6 @@
+import { isUnderWay } from '../flow/load-state.ts';
 import type { LoadStatus, Status, TableStatus } from '../service/status.ts';
-import { count, duration, rows } from './load-progress.ts';
+import { count, duration, heldUp, rows, share } from './load-progress.ts';
 
 /** The status for people: a line per role and load, then what did not answer. */
 export function statusLines({ tables, problems }: Status): readonly string[] {
@@ -90,22 +91,66 @@ function leader(running: boolean | null): readonly string[] {
 }
 
 function loadText(load: LoadStatus): string {
-  const { id, source, phase, version, totalRows, applied, published, rejected, error } = load;
-  const done = phase === 'live' || phase === 'failed';
-  const share = totalRows === null || totalRows === 0 ? '' : ` (${Math.floor((applied / totalRows) * 100)}%)`;
-  const total = totalRows === null ? '' : ` of ${count(totalRows)}`;
+  const { id, source, phase, version, rejected, running, startedAt, finishedAt, tookSeconds, error } = load;
   return [
-    `${id} from ${source}: ${phase}, begun at ${load.startedAt}`,
-    ...(version === null ? ['its version is not chosen yet'] : [`version ${version}`]),
-    ...(phase === 'live'
-      ? [`${rows(applied)} loaded`]
-      : [`${count(published)}${total} published, ${count(applied)}${share} applied`]),
+    `${id} from ${source}: ${phase}, begun at ${startedAt}`,
+    version === null ? 'its version is not chosen yet' : `version ${version}`,
+    phase === 'live' ? `${rows(load.applied)} loaded` : amountsText(load),
     ...(rejected === 0 ? [] : [`${rows(rejected)} set aside`]),
-    ...(load.rowsPerSecond === null ? [] : [`${count(load.rowsPerSecond)}/s`]),
-    ...(load.secondsLeft === null ? [] : [`${duration(load.secondsLeft)} left`]),
-    ...(!done && load.running === false ? ['nobody carries it out'] : []),
+    ...(running === true ? stageText(load) : []),
+    ...(load.secondsLeft === null ? [] : [`about ${duration(load.secondsLeft)} left`]),
+    ...(isUnderWay(phase) && running === false ? ['nobody carries it out'] : []),
+    ...(finishedAt === null || tookSeconds === null
+      ? []
+      : [`ended at ${finishedAt} after ${duration(tookSeconds)}`]),
     ...(error === null ? [] : [`stopped with: ${error}`]),
   ].join('; ');
+}
+
+function amountsText(load: LoadStatus): string {
+  const { source, running, totalRows, perSecond } = load;
+  // Loaded from the topic, nothing is read or published; and what was read and not published ends with who read it.
+  const stages = [
+    ...(source === 'topic' || running !== true ? [] : (['read'] as const)),
+    ...(source === 'topic' ? [] : (['published'] as const)),
+    'applied' as const,
+  ];
+  return stages
+    .map((stage, at) => {
+      const of = at === 0 && totalRows !== null ? ` of ${count(totalRows)}` : '';
+      const done = stage === 'applied' && totalRows !== null ? ` (${share(load[stage], totalRows)})` : '';
+      const rate = perSecond?.[stage] ?? 0;
+      return `${count(load[stage])}${of}${done} ${stage}${rate === 0 ? '' : ` (${count(rate)}/s)`}`;
+    })
+    .join(', ');
+}
+
+function stageText(load: LoadStatus): readonly string[] {
+  const { stage, stageSeconds, way, totalRows, compared, perSecond } = load;
+  const since = stageSeconds === null || stageSeconds < 1 ? '' : ` for ${duration(stageSeconds)}`;
+  switch (stage) {
+    case null:
+    case 'loading':
+    case 'done':
+      return [];
+    case 'merging':
+      return [`waiting${since} until Delta has what was changed in Postgres`];
+    case 'pinning':
+      return ['choosing the version'];
+    case 'exporting':
+      return [`exporting the rows${since}`];
+    case 'catching up':
+      return [`waiting${since} until live changes up to that version are applied`];
+    case 'handing over':
+      if (way === 'fill') return [`moving the rows into the table${since}`];
+      if (compared === 0) return [`comparing the rows with the table${since}`];
+      return [
+        `${count(compared)} (${share(compared, totalRows ?? 0)}) compared with the table (${count(perSecond?.compared ?? 0)}/s)`,
+        ...heldUp(load.heldUp),
+      ];
+    default:
+      return stage satisfies never;
+  }
 }
 
 /** `812 kB`, `1.2 GB` */

@@ -60,7 +60,43 @@ export interface Load {
   readonly appliedRows: number;
   /** ISO text. */
   readonly startedAt: string;
+  /** What it stopped with; null while somebody goes on with it. */
   readonly error: string | null;
+  readonly seen: LoadSeen;
+}
+
+/** What the process that carries a load out does at the moment. */
+export type LoadStage =
+  | 'merging'
+  | 'pinning'
+  | 'exporting'
+  | 'loading'
+  | 'catching up'
+  | 'handing over'
+  | 'done';
+
+/** How far it is within that, for people. */
+export interface LoadNote {
+  readonly stage: LoadStage;
+  /** How long handing over should take, by how fast the rows were loaded before it; null: not known. */
+  readonly handoverSeconds: number | null;
+  readonly read: number;
+  /** Rows that were compared with those of the table, where it held any. */
+  readonly compared: number;
+  /** Key ranges that wait for transactions of people's that are open. */
+  readonly heldUp: number;
+}
+
+/** What was noted last, with times by the database's clock; nothing depends on it. */
+export interface LoadSeen extends Omit<LoadNote, 'stage'> {
+  /** Null where nothing was noted yet. */
+  readonly stage: LoadStage | null;
+  /** Since the stage began. */
+  readonly stageSeconds: number | null;
+  /** ISO text; null: it has not ended. */
+  readonly finishedAt: string | null;
+  /** From its beginning to its end. */
+  readonly tookSeconds: number | null;
 }
 
 /** Its version is chosen: of that are its rows. */
@@ -92,7 +128,10 @@ export interface Loads {
   published(id: string, endOffsets: readonly bigint[]): Promise<void>;
   /** The next offset of each partition of the changes topic that the live consumers have applied up to. */
   consumers(): Promise<ReadonlyMap<number, bigint>>;
-  noteError(id: string, text: string): Promise<void>;
+  /** Null: work goes on. */
+  noteError(id: string, text: string | null): Promise<void>;
+  /** For people to look at. */
+  note(id: string, note: LoadNote): Promise<void>;
   /** Gives it up: consumers go on, what was loaded aside is dropped. */
   giveUp(id: string): Promise<void>;
 }

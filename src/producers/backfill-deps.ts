@@ -5,6 +5,7 @@ import type {
   Load,
   Loader,
   LoadHandover,
+  LoadNote,
   Loads,
   LoadTopics,
   PinnedVersion,
@@ -18,22 +19,16 @@ import type { LoadPublisherOptions } from './load-publisher.ts';
 /** `new`: refused while one is under way; `resume`: goes on with it; `restart`: gives it up and begins anew; `give-up`: only the first half of that. */
 export type BackfillMode = 'new' | 'resume' | 'restart' | 'give-up';
 
-/** How far a load is, in rows. */
-export interface BackfillProgress {
+/** How far a load is, in rows; of earlier processes that carried it out, too. */
+export interface BackfillProgress extends LoadNote {
   readonly load: string;
   readonly source: Load['source'];
-  readonly stage: 'merging' | 'pinning' | 'exporting' | 'loading' | 'catching up' | 'handing over' | 'done';
+  readonly way: Load['way'];
   /** Null until it is known. */
   readonly pinned: PinnedVersion | null;
-  /** Read by this process. */
-  readonly read: number;
   readonly published: number;
   readonly rejected: number;
   readonly applied: number;
-  /** Rows that were compared with those of the table, where it held any. */
-  readonly compared: number;
-  /** Key ranges that wait for transactions of people's that are open. */
-  readonly heldUp: number;
   /** While merging: what is waited for. */
   readonly backlog: Backlog | null;
 }

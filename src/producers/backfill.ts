@@ -136,12 +136,16 @@ async function beginFromTopic(
 
 async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): Promise<BackfillResult> {
   const { loads, source } = deps;
+  if (begun.error !== null && isUnderWay(begun.phase))
+    await trying(deps, signal, () => loads.noteError(begun.id, null));
   let progress: BackfillProgress = {
     load: begun.id,
     source: begun.source,
+    way: begun.way,
     stage: begun.pinned === null ? 'pinning' : 'loading',
     pinned: begun.pinned,
-    read: 0,
+    handoverSeconds: null,
+    read: begun.publishedRows + begun.rejectedRows,
     published: begun.publishedRows,
     rejected: begun.rejectedRows,
     applied: begun.appliedRows,
@@ -219,7 +223,7 @@ async function handOver(
     tell({ stage: 'catching up' });
     await caughtUp(deps, load.pinned, signal);
   }
-  tell({ stage: 'handing over' });
+  tell({ stage: 'handing over', way: load.way });
   if (load.source === 'topic')
     await trying(deps, signal, async () => await deps.fromTopic?.check(load.recordsOf, signal));
   if (load.way === 'reconcile')

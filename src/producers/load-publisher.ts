@@ -21,6 +21,7 @@ export interface LoadPublisherOptions {
   readonly room: (published: PublishedSoFar, signal: AbortSignal) => Promise<void>;
   /** So much is on the topic. */
   readonly onPublished: (published: PublishedSoFar) => void;
+  /** So much is read, with what earlier processes have published. */
   readonly onRead: (rows: number) => void;
   readonly onRetry?: ((error: unknown) => void) | undefined;
   readonly random?: (() => number) | undefined;
@@ -60,7 +61,7 @@ export async function publishLoad(
         const { value: rows, done: isOver } = await ahead;
         if (isOver === true) throw tooFewPieces(part, pieces.length);
         ahead = next(reading);
-        options.onRead(rows.length);
+        options.onRead(done.rows + done.rejected + rows.length);
         const { changes, rejectedChanges } = changesOf(rows);
         done = {
           parts: part + 1,

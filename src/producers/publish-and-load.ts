@@ -37,7 +37,7 @@ export async function publishAndLoad(
             await bell.rung(rings);
           }
         },
-        onRead: (rows) => tell({ read: progress().read + rows }),
+        onRead: (read) => tell({ read }),
         onPublished(so) {
           tell({ published: so.rows, rejected: so.rejected });
           published.note(so);

@@ -12,6 +12,7 @@ import { isUnderWay } from '../flow/load-state.ts';
 import type { Load, Loads } from '../ports/load.ts';
 import { runBackfill } from '../producers/backfill.ts';
 import type { BackfillMode, BackfillProgress, BackfillResult } from '../producers/backfill-deps.ts';
+import { withNotes } from '../producers/load-notes.ts';
 import { wireIntoDelta, type IntoDelta } from './backfill-into-delta.ts';
 import { mappingOf, type TableConfig } from './config/table-schema.ts';
 import type { Config } from './config/schema.ts';
@@ -68,7 +69,7 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
       feed: { positionsTopic: config.topics.positions, owner: `delta-feed/${table.name}` },
     });
     return await runBackfill(
-      {
+      withNotes({
         name: table.name,
         mapping,
         origin: intoDelta === null ? config.databricks.id : config.postgres.id,
@@ -104,7 +105,7 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
         newId,
         onProgress: options.onProgress,
         onRetry: onTrouble,
-      },
+      }),
       options.mode,
       options.signal,
     );

@@ -12,6 +12,7 @@ import { parseFeedPosition } from '../flow/feed-position.ts';
 import { isUnderWay, type LoadPhase } from '../flow/load-state.ts';
 import { parseLogPosition, SEES_NOTHING } from '../flow/log-position.ts';
 import type { Position } from '../ports/change-log.ts';
+import type { LoadSeen } from '../ports/load.ts';
 import { mappingOf, type TableConfig } from './config/table-schema.ts';
 import type { Config } from './config/schema.ts';
 import { historyGroup, loadsOptions, mergeGroup, mergeSink } from './loads-options.ts';
@@ -50,7 +51,7 @@ export interface MergeReading extends SinkReading {
   readonly mergingSince: string | null;
 }
 
-export interface LoadReading {
+export interface LoadReading extends LoadSeen {
   readonly id: string;
   readonly source: 'delta' | 'postgres' | 'topic';
   readonly way: 'fill' | 'reconcile';
@@ -185,6 +186,7 @@ export function createTableReadings(options: TableReadingsOptions): TableReading
         rejected: load.rejectedRows,
         applied: load.appliedRows,
         startedAt: load.startedAt,
+        ...load.seen,
         error: load.error,
       };
     },

@@ -4,6 +4,7 @@ import { openKafka } from '../connections/kafka/client.ts';
 import { openPool } from '../connections/postgres/pool.ts';
 import { remedyFor } from '../error-policy.ts';
 import { describeError, DeltaferryError, TransientError } from '../errors.ts';
+import { comparedPerSecond, secondsLeft } from '../flow/load-estimate.ts';
 import { within } from '../flow/within.ts';
 import type { Config } from './config/schema.ts';
 import type { TableConfig } from './config/table-schema.ts';
@@ -38,9 +39,18 @@ export interface TableStatus {
 }
 
 export interface LoadStatus extends LoadReading {
-  /** Of the last moments; null where it is not loading. */
-  readonly rowsPerSecond: number | null;
+  /** Null where nothing is to be counted at the moment. */
+  readonly perSecond: LoadRates | null;
+  /** Until live changes go on, about: the hand-over is in it. Null where nothing tells. */
   readonly secondsLeft: number | null;
+}
+
+/** Rows of the last moments; compared: since the comparison began. */
+export interface LoadRates {
+  readonly read: number;
+  readonly published: number;
+  readonly applied: number;
+  readonly compared: number;
 }
 
 export interface Status {
@@ -140,22 +150,58 @@ export async function readStatus(options: StatusOptions): Promise<Status> {
 export async function watched(readings: Pick<TableReadings, 'load'>): Promise<LoadStatus | null> {
   const first = await readings.load();
   if (first === null) return null;
-  const idle = { ...first, rowsPerSecond: null, secondsLeft: null };
-  if (!first.running || first.totalRows === null || leftOf(first) <= 0) return idle;
+  if (!first.running || first.stage !== 'loading' || leftOf(first) <= 0)
+    return told(first, comparing(first) ? { ...STILL, compared: comparedPerSecond(sinceOf(first)) } : null);
   const began = performance.now();
   await delay(WATCHED_MS);
   const second = await readings.load();
-  if (second?.id !== first.id) return idle;
-  const rowsPerSecond = ((second.applied - first.applied) / (performance.now() - began)) * 1000;
-  return {
-    ...second,
-    rowsPerSecond: Math.round(rowsPerSecond),
-    secondsLeft: rowsPerSecond > 0 ? Math.round(leftOf(second) / rowsPerSecond) : null,
-  };
+  if (second?.id !== first.id) return told(first, null);
+  const took = (performance.now() - began) / 1000;
+  // One that begins anew counts from nothing again.
+  const rate = (of: 'read' | 'published' | 'applied'): number => Math.max(0, second[of] - first[of]) / took;
+  return told(second, {
+    ...STILL,
+    read: rate('read'),
+    published: rate('published'),
+    applied: rate('applied'),
+  });
 }
+
+const STILL: LoadRates = { read: 0, published: 0, applied: 0, compared: 0 };
+
+const comparing = ({ running, compared }: LoadReading): boolean => running === true && compared > 0;
+
+const sinceOf = ({ compared, stageSeconds }: LoadReading) => ({ compared, stageSeconds: stageSeconds ?? 0 });
 
 const leftOf = ({ totalRows, rejected, applied }: LoadReading): number =>
   (totalRows ?? 0) - rejected - applied;
+
+function told(load: LoadReading, perSecond: LoadRates | null): LoadStatus {
+  const { running, stage, totalRows, rejected, applied, handoverSeconds } = load;
+  const left =
+    running === true && totalRows !== null
+      ? secondsLeft({
+          stage,
+          applied,
+          handoverSeconds,
+          ...sinceOf(load),
+          total: totalRows - rejected,
+          appliedPerSecond: perSecond?.applied ?? 0,
+        })
+      : null;
+  return { ...load, perSecond: rounded(perSecond), secondsLeft: left };
+}
+
+function rounded(rates: LoadRates | null): LoadRates | null {
+  if (rates === null) return null;
+  const { read, published, applied, compared } = rates;
+  return {
+    read: Math.round(read),
+    published: Math.round(published),
+    applied: Math.round(applied),
+    compared: Math.round(compared),
+  };
+}
 
 const NAMES: Readonly<Record<System, string>> = {
   postgres: 'Postgres',

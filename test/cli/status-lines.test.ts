@@ -1,11 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { statusLines } from '../../src/cli/status-lines.ts';
+import { UNSEEN } from '../support/load-seen.ts';
 import type { LoadStatus, Status, TableStatus } from '../../src/service/status.ts';
 
 const SINK = { group: 'g', movedAt: '2026-01-02T03:04:05Z', heldBy: null };
 
 const LOAD: LoadStatus = {
+  ...UNSEEN,
   id: '20260102t030405_abc',
   source: 'delta',
   way: 'fill',
@@ -13,13 +15,24 @@ const LOAD: LoadStatus = {
   running: true,
   version: 12,
   totalRows: 2_000_000,
+  stage: 'loading',
+  read: 700_000,
   published: 650_000,
   rejected: 0,
   applied: 500_000,
   startedAt: '2026-01-02T03:04:05Z',
   error: null,
-  rowsPerSecond: 52_000,
-  secondsLeft: 29,
+  perSecond: { read: 71_000, published: 64_000, applied: 52_000, compared: 0 },
+  secondsLeft: 48,
+};
+
+const HANDED: LoadStatus = {
+  ...LOAD,
+  phase: 'handover',
+  stage: 'handing over',
+  read: 2_000_000,
+  published: 2_000_000,
+  applied: 2_000_000,
 };
 
 const employees: TableStatus = {
@@ -48,7 +61,7 @@ describe('the status in words', () => {
       '  postgres-log      240 rows of the log to publish; log of 5 partitions, 1.2 MB; nobody runs it',
       '  postgres-history  8 changes to apply; last moved at 2026-01-02T03:04:05Z',
       '  delta-merge       up to date; last moved at 2026-01-02T03:04:05Z',
-      '  load              20260102t030405_abc from delta: snapshot, begun at 2026-01-02T03:04:05Z; version 12; 650,000 of 2,000,000 published, 500,000 (25%) applied; 52,000/s; 29 s left',
+      '  load              20260102t030405_abc from delta: snapshot, begun at 2026-01-02T03:04:05Z; version 12; 700,000 of 2,000,000 read (71,000/s), 650,000 published (64,000/s), 500,000 (25%) applied (52,000/s); about 48 s left',
     ]);
   });
 
@@ -96,7 +109,7 @@ describe('the status in words', () => {
         published: 0,
         applied: 0,
         running: false,
-        rowsPerSecond: null,
+        perSecond: null,
         secondsLeft: null,
         error: 'the disk is full',
       },
@@ -111,10 +124,50 @@ describe('the status in words', () => {
         applied: 2_000_000,
         rejected: 1,
         running: false,
-        rowsPerSecond: null,
+        perSecond: null,
         secondsLeft: null,
+        finishedAt: '2026-01-02T03:05:11Z',
+        tookSeconds: 66.2,
       },
-      '20260102t030405_abc from delta: live, begun at 2026-01-02T03:04:05Z; version 12; 2,000,000 rows loaded; 1 row set aside',
+      '20260102t030405_abc from delta: live, begun at 2026-01-02T03:04:05Z; version 12; 2,000,000 rows loaded; 1 row set aside; ended at 2026-01-02T03:05:11Z after 1:06 min',
+    ],
+    [
+      'a load that is moved into its table',
+      {},
+      { ...HANDED, stageSeconds: 12, secondsLeft: 7, perSecond: null },
+      '20260102t030405_abc from delta: handover, begun at 2026-01-02T03:04:05Z; version 12; 2,000,000 of 2,000,000 read, 2,000,000 published, 2,000,000 (100%) applied; moving the rows into the table for 12 s; about 7 s left',
+    ],
+    [
+      'a load that is compared with its table, and waits for people',
+      {},
+      {
+        ...HANDED,
+        source: 'topic',
+        way: 'reconcile',
+        compared: 1_500_000,
+        heldUp: 2,
+        secondsLeft: 8,
+        perSecond: { read: 0, published: 0, applied: 0, compared: 60_000 },
+      },
+      '20260102t030405_abc from topic: handover, begun at 2026-01-02T03:04:05Z; version 12; 2,000,000 of 2,000,000 (100%) applied; 1,500,000 (75%) compared with the table (60,000/s); 2 ranges of keys wait for open transactions in Postgres; about 8 s left',
+    ],
+    [
+      'a load that waits for changes of people’s',
+      {},
+      {
+        ...HANDED,
+        phase: 'snapshot',
+        stage: 'merging',
+        version: null,
+        totalRows: null,
+        read: 0,
+        published: 0,
+        applied: 0,
+        stageSeconds: 61,
+        secondsLeft: null,
+        perSecond: null,
+      },
+      '20260102t030405_abc from delta: snapshot, begun at 2026-01-02T03:04:05Z; its version is not chosen yet; 0 read, 0 published, 0 applied; waiting for 1:01 min until Delta has what was changed in Postgres',
     ],
   ];
   for (const [what, roles, load, expected] of cases)

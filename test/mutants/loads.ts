@@ -1,3 +1,4 @@
+import { loadProgressMutants } from './load-progress.ts';
 import { intoDeltaMutants } from './loads-into-delta.ts';
 import type { Mutant } from './mutant.ts';
 
@@ -294,4 +295,8 @@ const fromDeltaMutants: readonly Mutant[] = [
   },
 ];
 
-export const loadMutants: readonly Mutant[] = [...fromDeltaMutants, ...intoDeltaMutants];
+export const loadMutants: readonly Mutant[] = [
+  ...fromDeltaMutants,
+  ...intoDeltaMutants,
+  ...loadProgressMutants,
+];

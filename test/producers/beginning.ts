@@ -7,7 +7,7 @@ import { FakeLeadership, FakeTopic } from './fake-log.ts';
 export const ENOUGH = new OperatorError({ code: 'ENOUGH', message: 'the version is chosen' });
 
 export const begunLoad = (id: string): Load =>
-  ({ id, source: 'delta', phase: 'snapshot', pinned: null }) as Load;
+  ({ id, source: 'delta', phase: 'snapshot', pinned: null, error: null }) as Load;
 
 /** A load from Delta that gets as far as its version; `more` stands in the place of what it finds. */
 export function beginningDeps(more: {

@@ -4,6 +4,7 @@ import { OperatorError } from '../../src/errors.ts';
 import type { Load } from '../../src/ports/load.ts';
 import type { DeltaLoad, LoadFile, LoadFiles } from '../../src/ports/load-into-delta.ts';
 import { createLoadIntoDelta } from '../../src/producers/load-into-delta.ts';
+import { UNSEEN } from '../support/load-seen.ts';
 
 const LOAD: Load = {
   id: 'load-1',
@@ -25,6 +26,7 @@ const LOAD: Load = {
   appliedRows: 40,
   startedAt: '2026-01-01T00:00:00Z',
   error: null,
+  seen: UNSEEN,
 };
 
 /** Four files in two slices, and what was done with them. */

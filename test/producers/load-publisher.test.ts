@@ -94,6 +94,19 @@ describe('publishing a load', () => {
     );
   });
 
+  it('tells how much is read, with what was published before, and no row twice', async () => {
+    const topic = new FakeTopic();
+    topic.position = { load: 'load-1', parts: 9, rows: 44, rejected: 1 };
+    const read: number[] = [];
+    const faults: Fault[] = ['none', 'before'];
+    await publish(topic, snapshot(), {
+      log: withFaults(topic.log(), () => faults.shift() ?? 'none'),
+      onRead: (rows) => read.push(rows),
+    });
+    assert.deepEqual([read[0], read.at(-1)], [50, ALL.length]);
+    assert.ok(read.length > PIECES - 9, 'it began again');
+  });
+
   it('begins at the start where the position is one of an older load', async () => {
     const topic = new FakeTopic();
     topic.position = { load: 'load-0', parts: 9, rows: 45, rejected: 0 };

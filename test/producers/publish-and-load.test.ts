@@ -84,6 +84,21 @@ describe('publishing and loading side by side', () => {
     assert.equal(started.noted.applied.at(-1), PINNED.rows);
   });
 
+  it('tells what is read, published and applied of all', async () => {
+    const applying: Loading = async (_, onApplied) => {
+      await tick();
+      while (started.progress().published < PINNED.rows) {
+        onApplied(started.progress().published);
+        await tick();
+      }
+      onApplied(PINNED.rows);
+    };
+    const started = start(applying);
+    await started.done;
+    const { read, published, applied } = started.progress();
+    assert.deepEqual([read, published, applied], [PINNED.rows, PINNED.rows, PINNED.rows]);
+  });
+
   it('the failure of one ends the other, also while it waits for room', async () => {
     const failure = new OperatorError({ code: 'LOAD_PROCESS_ENDED', message: 'gone', remedy: 'again' });
     const { done, noted, furthest } = start(async () => {

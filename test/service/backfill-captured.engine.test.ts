@@ -5,6 +5,7 @@ import { startBackfill, textOf, type BackfillRun } from '../support/backfill-run
 import { bothSides, type BothSides, type Employee } from '../support/both-sides.ts';
 import { startService, QUICK, type RunningService } from '../support/service.ts';
 import { openSite, type Site } from '../support/site.ts';
+import { UNSEEN } from '../support/load-seen.ts';
 import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 
@@ -104,8 +105,9 @@ describe('a load into a captured table, both directions on', () => {
     assert.deepEqual(problems, []);
     const [told] = tables;
     assert.deepEqual(
-      { ...told?.load, id: '', startedAt: '' },
+      { ...told?.load, id: '', startedAt: '', stageSeconds: 0 },
       {
+        ...UNSEEN,
         id: '',
         source: 'delta',
         way: 'fill',
@@ -118,7 +120,9 @@ describe('a load into a captured table, both directions on', () => {
         applied: 0,
         startedAt: '',
         error: null,
-        rowsPerSecond: null,
+        stage: 'merging',
+        stageSeconds: 0,
+        perSecond: null,
         secondsLeft: null,
       },
     );

@@ -15,6 +15,8 @@ interface Options extends SharedOptions {
   readonly piece?: string;
 }
 
+const TICK_MS = 1_000;
+
 const SOURCES = ['delta', 'postgres', 'topic'] as const;
 
 /** `deltaferry backfill <table> [--from delta|postgres|topic] [--resume | --restart | --give-up]` */
@@ -66,6 +68,13 @@ async function backfill(name: string, options: Options, context: Context): Promi
   const textOf = loadProgressText(name);
   const began = performance.now();
   let last: BackfillProgress | null = null;
+  let before: number | null = null;
+  let shown = '';
+  // While one statement runs nothing is told, and the time goes on all the same.
+  const ticking = setInterval(() => {
+    const text = last === null ? shown : textOf(last, performance.now());
+    if (text !== shown) report.progress((shown = text));
+  }, TICK_MS);
   const signal = context.interruptible();
   const stages: { readonly stage: string; readonly at: number }[] = [];
   try {
@@ -83,14 +92,17 @@ async function backfill(name: string, options: Options, context: Context): Promi
       }),
       signal,
       onProgress(progress) {
+        shown = textOf(progress, performance.now());
         if (progress.stage !== 'loading' && progress.stage !== last?.stage && progress.stage !== 'done')
-          report.line(textOf(progress, performance.now()));
-        else report.progress(textOf(progress, performance.now()));
+          report.line(shown);
+        else report.progress(shown);
+        before ??= progress.applied;
         if (progress.stage !== last?.stage) stages.push({ stage: progress.stage, at: performance.now() });
         last = progress;
       },
       onTrouble: (error) => report.line(clean(`${name}: trying again after: ${describeError(error)}`)),
     });
+    clearInterval(ticking);
     const seconds = (performance.now() - began) / 1000;
     const version = (last as BackfillProgress | null)?.pinned?.version ?? null;
     report.end();
@@ -107,17 +119,21 @@ async function backfill(name: string, options: Options, context: Context): Promi
     if (result.reconciled !== null) {
       const { added, corrected, ended } = result.reconciled;
       report.line(
-        `${name}: of what the table held, ${rows(corrected)} were corrected and ${rows(ended)} ended; ${rows(added)} added`,
+        `${name}: of what the table held, ${rows(corrected)} corrected and ${rows(ended)} ended; ${rows(added)} added`,
       );
     }
-    report.line(
-      `${name}: ${rows(result.rows)}${(last as BackfillProgress | null)?.source === 'postgres' ? '' : ` of version ${version}`} loaded in ${duration(seconds)} (${count(result.rows / seconds)}/s)${aside}`,
-    );
+    const of = (last as BackfillProgress | null)?.source === 'postgres' ? '' : ` of version ${version}`;
+    const speed =
+      (before ?? 0) === 0
+        ? `loaded in ${duration(seconds)} (${count(result.rows / seconds)}/s)`
+        : `loaded, the rest of them in ${duration(seconds)}`;
+    report.line(`${name}: ${rows(result.rows)}${of} ${speed}${aside}`);
   } catch (error) {
     if (signal.aborted && last !== null)
       report.line(`${name}: stopped; \`deltaferry backfill ${name} --resume\` goes on with it`);
     throw error;
   } finally {
+    clearInterval(ticking);
     report.end();
   }
 }

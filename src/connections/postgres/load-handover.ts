@@ -53,6 +53,8 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
         [ts],
       );
       checkComplete(load, inserted.rowCount ?? 0);
+      // It was marked as ended before it began to move.
+      await client.query(ENDED_NOW, [load.id]);
       await goOnBehindCopy(client, load.id);
       await client.query(RELEASE, [load.id]);
       await dropLoadTable(client, load.id);
@@ -108,7 +110,9 @@ const SETTINGS = `
          set_config('lock_timeout', '60s', true)`;
 
 const FINISH = `
-  UPDATE deltaferry.loads SET phase = 'live', finished_at = now(), error = NULL, applied_rows = published_rows
+  UPDATE deltaferry.loads SET phase = 'live', finished_at = clock_timestamp(), error = NULL, applied_rows = published_rows
   WHERE id = $1 AND ${from('handed-over')}`;
+
+const ENDED_NOW = 'UPDATE deltaferry.loads SET finished_at = clock_timestamp() WHERE id = $1';
 
 const PHASE = 'SELECT phase FROM deltaferry.loads WHERE id = $1';

@@ -185,6 +185,7 @@ export function createReconcile(
       later = [];
       for (const range of again) if (!(await tryRange(range))) later.push(range);
     }
+    onDone(load.publishedRows, 0);
     return total;
   };
 }

@@ -1,7 +1,7 @@
 import type { Pool, PoolClient } from 'pg';
 import { FencedError } from '../../errors.ts';
 import { isUnderWay, phasesBefore, type LoadEvent, type LoadPhase } from '../../flow/load-state.ts';
-import type { Load, Loads, PinnedVersion } from '../../ports/load.ts';
+import type { Load, Loads, LoadStage, PinnedVersion } from '../../ports/load.ts';
 import { quoteQualified } from '../identifiers.ts';
 import { readGroup } from './control-state.ts';
 import type { PostgresWhere } from './errors.ts';
@@ -33,7 +33,7 @@ export interface LoadsOptions {
 
 const LOCK_TIMEOUT = '60s';
 
-/** The loads of one table in the control schema (sql/0003_loads.sql). */
+/** The loads of one table in the control schema (sql/0003_loads.sql, sql/0004_load_progress.sql). */
 export function createLoads(options: LoadsOptions): Loads {
   const { pool, name, target, topic, consumers, intoDelta } = options;
   const waiting = intoDelta?.mergers ?? consumers;
@@ -122,6 +122,8 @@ export function createLoads(options: LoadsOptions): Loads {
     published: (id, endOffsets) => update(id, PUBLISHED, [endOffsets.map(String)]),
     consumers: async () => (await readGroup(pool, consumers.group, consumers.topic)).next,
     noteError: (id, text) => update(id, NOTE_ERROR, [text]),
+    note: (id, { stage, handoverSeconds, read, compared, heldUp }) =>
+      update(id, NOTE, [stage, handoverSeconds, read, compared, heldUp]),
 
     giveUp: (id) =>
       inTransaction(pool, where('giving up the load'), async (client) => {
@@ -183,6 +185,14 @@ interface LoadRow {
   readonly appliedRows: string;
   readonly startedAt: string;
   readonly error: string | null;
+  readonly stage: LoadStage | null;
+  readonly stageSeconds: number | null;
+  readonly handoverSeconds: number | null;
+  readonly readRows: string;
+  readonly comparedRows: string;
+  readonly heldUp: number;
+  readonly finishedAt: string | null;
+  readonly tookSeconds: number | null;
 }
 
 const SELECT = `
@@ -190,7 +200,11 @@ const SELECT = `
          ${instantSql('event_time')} AS ts, total_rows AS "totalRows",
          start_offsets::text[] AS "startOffsets", end_offsets::text[] AS "endOffsets", live_offsets::text[] AS "liveOffsets",
          published_rows AS "publishedRows", rejected_rows AS "rejectedRows", applied_rows AS "appliedRows",
-         to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "startedAt", error
+         to_char(started_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "startedAt", error,
+         stage, extract(epoch FROM clock_timestamp() - stage_since)::float8 AS "stageSeconds",
+         handover_seconds AS "handoverSeconds", read_rows AS "readRows", compared_rows AS "comparedRows", held_up AS "heldUp",
+         to_char(finished_at, 'YYYY-MM-DD"T"HH24:MI:SS"Z"') AS "finishedAt",
+         extract(epoch FROM finished_at - started_at)::float8 AS "tookSeconds"
   FROM deltaferry.loads`;
 
 function loadOf(row: LoadRow): Load {
@@ -219,6 +233,16 @@ function loadOf(row: LoadRow): Load {
     appliedRows: Number(row.appliedRows),
     startedAt: row.startedAt,
     error: row.error,
+    seen: {
+      stage: row.stage,
+      stageSeconds: row.stageSeconds,
+      handoverSeconds: row.handoverSeconds,
+      read: Number(row.readRows),
+      compared: Number(row.comparedRows),
+      heldUp: row.heldUp,
+      finishedAt: row.finishedAt,
+      tookSeconds: row.tookSeconds,
+    },
   };
 }
 
@@ -275,6 +299,12 @@ const PUBLISHED = `
   WHERE id = $1 AND (${from('published')} OR (phase = 'handover' AND end_offsets = $2::bigint[]))`;
 
 const NOTE_ERROR = `UPDATE deltaferry.loads SET error = $2 WHERE id = $1 AND phase IN (${UNDER_WAY})`;
+
+const NOTE = `
+  UPDATE deltaferry.loads
+  SET stage = $2, stage_since = CASE WHEN stage = $2 THEN stage_since ELSE clock_timestamp() END,
+      handover_seconds = $3, read_rows = $4, compared_rows = $5, held_up = $6
+  WHERE id = $1 AND phase IN (${UNDER_WAY})`;
 
 const GIVE_UP = `
   UPDATE deltaferry.loads SET phase = 'failed', finished_at = coalesce(finished_at, now())

@@ -9,6 +9,7 @@ import type { Load } from '../../../src/ports/load.ts';
 import type { DeltaLoad, LoadFile } from '../../../src/ports/load-into-delta.ts';
 import { PEOPLE } from '../../support/merge-sink-contract.ts';
 import { MERGE, openMergeSite, tapped, type MergeSite } from './merge-sinks.ts';
+import { UNSEEN } from '../../support/load-seen.ts';
 
 let site: MergeSite;
 before(async () => {
@@ -70,6 +71,7 @@ async function target(held: People, loaded: People): Promise<Target> {
     appliedRows: 0,
     startedAt: '2026-01-01T00:00:00Z',
     error: null,
+    seen: UNSEEN,
   };
   const place = { next: 10n, skip: 0 };
   return {

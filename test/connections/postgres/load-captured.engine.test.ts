@@ -13,6 +13,7 @@ import { seededRandom } from '../../support/change-generator.ts';
 import { until } from '../../support/until.ts';
 import { createDatabase, type TestDatabase } from './database.ts';
 import { change, createEmployees, EMPLOYEES, openApplier, type Applier } from './employees.ts';
+import { UNSEEN } from '../../support/load-seen.ts';
 
 /**
  * A captured table, a model of the Delta table, and a load between them. `merge` is what the way to Delta does: it
@@ -180,6 +181,7 @@ function loadOf(name: string, logPosition: string, ts: number, rows: number): Lo
     appliedRows: rows,
     startedAt: '',
     error: null,
+    seen: UNSEEN,
   };
 }
 

@@ -4,11 +4,12 @@ import type { Change } from '../../../src/change/change.ts';
 import type { TableMapping } from '../../../src/change/table.ts';
 import { createReconcile } from '../../../src/connections/postgres/load-reconcile.ts';
 import { migrate } from '../../../src/connections/postgres/migrate.ts';
-import type { Load } from '../../../src/ports/load.ts';
+import type { Load, OnCompared } from '../../../src/ports/load.ts';
 import { seededRandom } from '../../support/change-generator.ts';
 import { expectedHistory } from '../../support/oracle.ts';
 import { createDatabase, type TestDatabase } from './database.ts';
 import { change, createEmployees, EMPLOYEES, EPOCH, openApplier, type Applier } from './employees.ts';
+import { UNSEEN } from '../../support/load-seen.ts';
 
 const KEYS = 1200;
 const KEYS_PER_RANGE = 170;
@@ -87,17 +88,18 @@ function loadOf(id: string, target: string, rows: number): Load {
     appliedRows: rows,
     startedAt: '',
     error: null,
+    seen: UNSEEN,
   };
 }
 
-function reconcile(load: Load, topic: string) {
+function reconcile(load: Load, topic: string, onDone: OnCompared = () => {}) {
   return createReconcile({
     pool: database.pool,
     mapping: EMPLOYEES,
     origin: 'delta',
     consumers: { group: 'employees-postgres', topic },
     keysPerRange: KEYS_PER_RANGE,
-  })(load, () => {}, new AbortController().signal);
+  })(load, onDone, new AbortController().signal);
 }
 
 async function judge(table: string, told: readonly Change[]): Promise<void> {
@@ -146,7 +148,10 @@ describe('a load compared with a table that holds rows', () => {
     for (const [what, n] of Object.entries(done)) assert.ok(n > KEYS / 50, `only ${n} ${what}`);
 
     // Stopped at the end and done again: nothing is left to do.
-    assert.deepEqual(await reconcile(load, `changes of ${table} `), { added: 0, corrected: 0, ended: 0 });
+    const compared: number[] = [];
+    const again = await reconcile(load, `changes of ${table} `, (rows) => compared.push(rows));
+    assert.deepEqual(again, { added: 0, corrected: 0, ended: 0 });
+    assert.deepEqual([compared[0], compared.at(-1)], [KEYS_PER_RANGE, load.publishedRows]);
     await judge(table, [...changes, ...asserted]);
   });
 
