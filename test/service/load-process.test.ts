@@ -6,6 +6,7 @@ import { OperatorError } from '../../src/errors.ts';
 import type { Load } from '../../src/ports/load.ts';
 import { parseConfig } from '../../src/service/config/load.ts';
 import { createLoadProcess } from '../../src/service/load-process.ts';
+import { UNSEEN } from '../support/load-seen.ts';
 import { inFolder } from './config-cases.ts';
 
 const config = parseConfig({
@@ -36,6 +37,7 @@ const load: Load = {
   appliedRows: 0,
   startedAt: '2025-01-01T00:00:00Z',
   error: null,
+  seen: UNSEEN,
 };
 
 /** As a driver may: a broken connection that none of its callers hears of. */
