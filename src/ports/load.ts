@@ -93,7 +93,7 @@ export interface Loads {
   /** The next offset of each partition of the changes topic that the live consumers have applied up to. */
   consumers(): Promise<ReadonlyMap<number, bigint>>;
   noteError(id: string, text: string): Promise<void>;
-  /** Gives it up: consumers go on, what was loaded aside is dropped. */
+  /** Gives it up: consumers go on, but where they stopped before what the topic has dropped; what was loaded aside is dropped. */
   giveUp(id: string): Promise<void>;
 }
 

@@ -75,6 +75,17 @@ const fromDeltaMutants: readonly Mutant[] = [
     saying: /consumers wait from its first transaction on/,
   },
   {
+    promise: 'D7',
+    name: 'lets consumers go on behind expired changes that no load brings any more',
+    file: 'src/connections/postgres/loads.ts',
+    find: 'await client.query(STAND_AGAIN, [id]);',
+    put: '',
+    caughtBy: [
+      'test/connections/postgres/loads.engine.test.ts',
+      'stops its consumers again where changes are missing that it was to bring',
+    ],
+  },
+  {
     promise: 'B4',
     name: 'begins a load anew whose pieces are on the topic already',
     file: 'src/producers/load-publisher.ts',
