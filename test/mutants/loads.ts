@@ -153,6 +153,17 @@ const fromDeltaMutants: readonly Mutant[] = [
   },
   {
     promise: 'B6',
+    name: 'takes two texts for one because their collation does',
+    file: 'src/connections/postgres/load-reconcile-sql.ts',
+    find: 'exactly(column, `${alias}.${quoteIdent(column.name)}`)',
+    put: '`${alias}.${quoteIdent(column.name)}`',
+    caughtBy: [
+      'test/connections/postgres/load-reconcile.engine.test.ts',
+      'texts that a collation takes for equal are not what Delta holds',
+    ],
+  },
+  {
+    promise: 'B6',
     name: 'ends rows that Delta has, as the load had to set them aside',
     file: 'src/connections/postgres/load-reconcile.ts',
     find: 'load.rejectedRows > 0',
