@@ -11,7 +11,7 @@ import { promisify } from 'node:util';
 import pg from 'pg';
 import { to as copyTo } from 'pg-copy-streams';
 import type { Change } from '../src/change/change.ts';
-import { BEGIN_WINDOW, READER_SETTINGS, SET_WINDOW, windowSql } from '../src/connections/postgres/log-sql.ts';
+import { beginWindow, READER_SETTINGS, SET_WINDOW, windowSql } from '../src/connections/postgres/log-sql.ts';
 import {
   openCaptureDatabase,
   type CaptureDatabase,
@@ -155,7 +155,7 @@ async function rawRead(table: CapturedTable, from: string, to: string): Promise<
   const client = new pg.Client({ connectionString: table.url, options: READER_SETTINGS });
   await client.connect();
   const begun = performance.now();
-  await client.query(BEGIN_WINDOW);
+  await client.query(beginWindow(table.log));
   await client.query(SET_WINDOW, [from, to, '0']);
   for await (const chunk of client.query(copyTo(windowSql(table.log)))) void chunk;
   await client.query('COMMIT');

@@ -1,5 +1,5 @@
 import { createChangeDecoder, schemaIdOf, type ChangeDecoder } from '../change/avro.ts';
-import type { Change } from '../change/change.ts';
+import type { Change, Micros } from '../change/change.ts';
 import type { TableMapping } from '../change/table.ts';
 import { OperatorError, PoisonError } from '../errors.ts';
 import type { StreamRecord } from '../ports/record-stream.ts';
@@ -56,7 +56,7 @@ export function createRecordReaders(options: RecordReaderOptions): () => RecordR
   function fromTheFuture({ key, ts }: Change): PoisonError {
     return new PoisonError({
       code: 'EVENT_IN_FUTURE',
-      message: `table ${table.name}, key ${key.slice(0, 80)}: its event time ${new Date(Number(ts) / 1000).toISOString()} is more than ${options.skewMs / 1000} s ahead: every later change of the key would count as late.`,
+      message: `table ${table.name}, key ${key.slice(0, 80)}: its event time ${timeText(ts)} is more than ${options.skewMs / 1000} s ahead: every later change of the key would count as late.`,
       remedy: 'Set the clock of the source right, then change the row once more.',
     });
   }
@@ -127,6 +127,12 @@ function poison(code: string, message: string): Reading {
       remedy: 'Find what else writes to this topic: only Deltaferry should.',
     }),
   };
+}
+
+/** There is no Date of every number that a record can hold. */
+function timeText(ts: Micros): string {
+  const date = new Date(Number(ts) / 1000);
+  return Number.isNaN(date.getTime()) ? `${ts} µs` : date.toISOString();
 }
 
 function textOf(key: Uint8Array): string {

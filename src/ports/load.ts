@@ -132,7 +132,7 @@ export interface Loads {
   noteError(id: string, text: string | null): Promise<void>;
   /** For people to look at. */
   note(id: string, note: LoadNote): Promise<void>;
-  /** Gives it up: consumers go on, what was loaded aside is dropped. */
+  /** Gives it up: consumers go on, but where they stopped before what the topic has dropped; what was loaded aside is dropped. */
   giveUp(id: string): Promise<void>;
 }
 

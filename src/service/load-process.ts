@@ -82,17 +82,17 @@ export function createLoadProcess({
         }
       });
       const ended = ending(child);
-      const stop = (): void => void child.kill('SIGTERM');
+      let late: NodeJS.Timeout | undefined;
+      const stop = (): void => {
+        child.kill('SIGTERM');
+        late = setTimeout(() => child.kill('SIGKILL'), END_MS);
+      };
       signal.addEventListener('abort', stop, { once: true });
       const order: LoadOrder = { config, table, load, rowsPerPiece };
       child.send(order, () => {});
-      const late = { timer: undefined as NodeJS.Timeout | undefined };
-      signal.addEventListener('abort', () => (late.timer = setTimeout(() => child.kill('SIGKILL'), END_MS)), {
-        once: true,
-      });
       const how = await ended;
-      clearTimeout(late.timer);
       signal.removeEventListener('abort', stop);
+      clearTimeout(late);
       signal.throwIfAborted();
       const { error } = (outcome as { readonly error: DeltaferryError | null } | null) ?? {
         error: diedEarly(load, how),

@@ -87,6 +87,7 @@ describe('a record that can never be merged is dead-lettered, its neighbours are
     { kind: 'no key', code: 'KEY_MISSING' },
     { kind: 'wrong key', code: 'KEY_MISMATCH' },
     { kind: 'future', code: 'EVENT_IN_FUTURE' },
+    { kind: 'beyond every date', code: 'EVENT_IN_FUTURE' },
     { kind: 'unstorable', code: 'VALUE_REFUSED' },
   ];
   for (const { kind, code } of cases)

@@ -55,6 +55,7 @@ export type RecordKind =
   | 'no key'
   | 'wrong key'
   | 'future'
+  | 'beyond every date'
   | 'unstorable';
 
 /** A record of that kind; `good`, `delete` and `own` are the only ones that are not dead letters in the end. */
@@ -84,6 +85,8 @@ export function record(kind: RecordKind, key: number, offset: number): StreamRec
       return { ...at, key: Buffer.from(`${key + 1}`), value: bytes(good) };
     case 'future':
       return { ...at, key: name, value: bytes({ ...good, ts: (NOW + 3_600_000) * 1000 }) };
+    case 'beyond every date':
+      return { ...at, key: name, value: bytes({ ...good, ts: 2n ** 63n - 1n }) };
     case 'unstorable':
       return { ...at, key: name, value: bytes(change(key, offset, UNSTORABLE)) };
     default:

@@ -124,9 +124,9 @@ export const triggerMutants: readonly Mutant[] = [
   {
     promise: 'P3',
     name: 'takes two keys for one because their collation does',
-    file: SQL,
-    find: `column !== undefined && isText(column) ? ' COLLATE "C"' : ''`,
-    put: "''",
+    file: 'src/connections/postgres/exact-texts.ts',
+    find: 'isText ? `${value} COLLATE "C"` : value',
+    put: 'value',
     caughtBy: [KEYS, 'that a collation takes for equal are two keys'],
   },
   {

@@ -126,12 +126,24 @@ export const deliveryMutants: readonly Mutant[] = [
     promise: 'D3',
     name: 'names its transactions anew in each process',
     file: 'src/connections/kafka/change-log.ts',
-    find: 'const transactionalId = `deltaferry.${options.producerName}.${options.table}`;',
-    put: 'const transactionalId = `deltaferry.${options.producerName}.${options.table}.${randomUUID()}`;',
+    find: 'const transactionalId = `${positionsTopic}.${options.producerName}.${options.table}`;',
+    put: 'const transactionalId = `${positionsTopic}.${options.producerName}.${options.table}.${randomUUID()}`;',
     caughtBy: [
       'test/connections/kafka/change-log.engine.test.ts',
       'fences the former owner: nothing of it becomes visible',
     ],
+  },
+  {
+    promise: 'D3',
+    name: 'names its transactions as another deployment does',
+    file: 'src/connections/kafka/change-log.ts',
+    find: 'const transactionalId = `${positionsTopic}.',
+    put: 'const transactionalId = `deltaferry.',
+    caughtBy: [
+      'test/connections/kafka/change-log.engine.test.ts',
+      'leaves the owner of another deployment alone, which has a table of the same name',
+    ],
+    saying: /FencedError/,
   },
   {
     promise: 'D4',

@@ -76,6 +76,17 @@ const fromDeltaMutants: readonly Mutant[] = [
     saying: /consumers wait from its first transaction on/,
   },
   {
+    promise: 'D7',
+    name: 'lets consumers go on behind expired changes that no load brings any more',
+    file: 'src/connections/postgres/loads.ts',
+    find: 'await client.query(STAND_AGAIN, [id]);',
+    put: '',
+    caughtBy: [
+      'test/connections/postgres/loads.engine.test.ts',
+      'stops its consumers again where changes are missing that it was to bring',
+    ],
+  },
+  {
     promise: 'B4',
     name: 'begins a load anew whose pieces are on the topic already',
     file: 'src/producers/load-publisher.ts',
@@ -139,6 +150,17 @@ const fromDeltaMutants: readonly Mutant[] = [
     caughtBy: [
       'test/connections/postgres/load-reconcile.engine.test.ts',
       'any history and any load: the table says of that time what the load says, and of all others what it said',
+    ],
+  },
+  {
+    promise: 'B6',
+    name: 'takes two texts for one because their collation does',
+    file: 'src/connections/postgres/load-reconcile-sql.ts',
+    find: 'exactly(column, `${alias}.${quoteIdent(column.name)}`)',
+    put: '`${alias}.${quoteIdent(column.name)}`',
+    caughtBy: [
+      'test/connections/postgres/load-reconcile.engine.test.ts',
+      'texts that a collation takes for equal are not what Delta holds',
     ],
   },
   {

@@ -54,6 +54,17 @@ export const logWindowMutants: readonly Mutant[] = [
     ],
   },
   {
+    promise: 'P8',
+    name: 'looks before it holds the log, which a former leader still tidies',
+    file: LOG_SQL,
+    find: '`LOCK TABLE ${log} IN ACCESS SHARE MODE`',
+    put: "''",
+    caughtBy: [
+      UPKEEP,
+      'rows that a former leader carries over just as a large window begins are in the window',
+    ],
+  },
+  {
     promise: 'P9',
     name: 'publishes every step of a transaction',
     file: LOG_SQL,

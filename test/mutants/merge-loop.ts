@@ -191,6 +191,15 @@ export const mergeLoopMutants: readonly Mutant[] = [
   },
   {
     promise: 'M11',
+    name: 'waits for an upload that hangs until the warehouse’s own limit',
+    file: 'src/connections/databricks/delta-merge-sink.ts',
+    find: 'await source.prepare(parts, signal);',
+    put: 'await source.prepare(parts, new AbortController().signal);',
+    caughtBy: ['test/connections/databricks/delta-merge-stopping.test.ts', 'while rows are uploaded'],
+    saying: /test timed out after 10000ms/,
+  },
+  {
+    promise: 'M11',
     name: 'lets a batch wait for room that nobody will make any more',
     file: 'src/consumers/delta-merge.ts',
     find: 'leaving.abort(signal.reason);',

@@ -11,7 +11,7 @@ export const mergeTableMutants: readonly Mutant[] = [
     promise: 'M12',
     name: 'takes a merge whose end nobody saw for one that did not land',
     file: 'src/connections/databricks/merge-settlement.ts',
-    find: 'await turn.raise(await history.unknownTo(before));',
+    find: 'await turn.raise(await history.unknownTo(before, signal));',
     put: '',
     caughtBy: [SINK, 'the answer was lost: settled by the next owner, who repeats nothing'],
   },
@@ -31,9 +31,9 @@ export const mergeTableMutants: readonly Mutant[] = [
     promise: 'M12',
     name: 'calls older merges settled before what it found of them counts',
     file: 'src/connections/databricks/merge-settlement.ts',
-    find: 'await turn.raise(await history.unknownTo(before));',
+    find: 'await turn.raise(await history.unknownTo(before, signal));',
     put: `if (epoch > before.epoch) await turn.advance(epoch);
-    await turn.raise(await history.unknownTo(before));`,
+    await turn.raise(await history.unknownTo(before, signal));`,
     caughtBy: [SINK, 'is found to have landed also if who settles it dies before the history was read'],
   },
   {
@@ -65,8 +65,8 @@ export const mergeTableMutants: readonly Mutant[] = [
     promise: 'M13',
     name: 'closes an epoch for those alone who begin later',
     file: 'src/connections/databricks/merge-epoch.ts',
-    find: 'await set(epoch);\n      await',
-    put: 'await set(epoch);\n      return;\n      await',
+    find: 'await set(epoch, signal);\n      await',
+    put: 'await set(epoch, signal);\n      return;\n      await',
     caughtBy: [FENCE, 'that is running when the epoch is closed fails, and changes nothing'],
   },
   {
@@ -81,7 +81,7 @@ export const mergeTableMutants: readonly Mutant[] = [
     promise: 'M13',
     name: 'takes a merge for done that its epoch kept from changing anything',
     file: 'src/connections/databricks/delta-merge-sink.ts',
-    find: 'await refuseFenced(counts, rows, epoch);',
+    find: 'await refuseFenced(counts, epoch, stop);',
     put: '',
     caughtBy: [SINK, 'that lost its turn before its MERGE began changes nothing, however late'],
   },
@@ -89,8 +89,8 @@ export const mergeTableMutants: readonly Mutant[] = [
     promise: 'M13',
     name: 'looks whether a merge landed without ending it first',
     file: 'src/connections/databricks/merge-settlement.ts',
-    find: 'await agreedEpoch(before) : await closed(before.epoch);',
-    put: 'await agreedEpoch(before) : before.epoch;',
+    find: 'await agreedEpoch(before, signal) : await closed(before.epoch, signal);',
+    put: 'await agreedEpoch(before, signal) : before.epoch;',
     caughtBy: [SINK, 'whose MERGE is running when another takes over is not repeated and does not land'],
   },
   {
@@ -116,7 +116,7 @@ export const mergeTableMutants: readonly Mutant[] = [
     promise: 'M13',
     name: 'takes a merge that changed nothing for one of an epoch that is over',
     file: 'src/connections/databricks/delta-merge-sink.ts',
-    find: 'if (counts.affected > 0 || (await fence.read()) === epoch) return;',
+    find: 'if (counts.affected > 0 || (await fence.read(signal)) === epoch) return;',
     put: 'if (counts.affected > 0) return;',
     caughtBy: [SINK, 'is done: a table of keys alone has nothing else to change'],
     saying: /EPOCH_MOVED/,
@@ -201,7 +201,7 @@ export const mergeTableMutants: readonly Mutant[] = [
     promise: 'M16',
     name: 'merges on though the warehouse does not keep its marks',
     file: 'src/connections/databricks/delta-merge-sink.ts',
-    find: 'await history.mustShow(mark);',
+    find: 'await history.mustShow(mark, stop);',
     put: '',
     caughtBy: [SINK, 'is refused with the remedy, and what was merged counts'],
   },
@@ -211,11 +211,11 @@ export const mergeTableMutants: readonly Mutant[] = [
     file: 'src/connections/databricks/delta-merge-sink.ts',
     find: `await turn.finish(mark, next);
     if (!markSeen && counts.affected > 0) {
-      await history.mustShow(mark);
+      await history.mustShow(mark, stop);
       markSeen = true;
     }`,
     put: `if (!markSeen && counts.affected > 0) {
-      await history.mustShow(mark);
+      await history.mustShow(mark, stop);
       markSeen = true;
     }
     await turn.finish(mark, next);`,
@@ -233,8 +233,8 @@ export const mergeTableMutants: readonly Mutant[] = [
     promise: 'M17',
     name: 'goes by the epoch of a lost control schema, not by that of the table',
     file: 'src/connections/databricks/merge-settlement.ts',
-    find: 'closed(inDelta !== null && inDelta > epoch ? inDelta : epoch);',
-    put: 'closed(epoch);',
+    find: 'closed(inDelta !== null && inDelta > epoch ? inDelta : epoch, signal);',
+    put: 'closed(epoch, signal);',
     caughtBy: [
       SINK,
       'lost altogether, with the epoch: the table still knows, also if the first to look dies',

@@ -73,9 +73,7 @@ export const mergeValueMutants: readonly Mutant[] = [
     promise: 'M18',
     name: 'takes the first columns for those of the key in a delete',
     file: 'src/connections/databricks/merge-rows.ts',
-    find: `mapping.key.flatMap((name) =>
-    cells.filter((_, index) => mapping.columns[index]?.name === name),
-  );`,
+    find: 'keyPlaces.map((index) => cells[index]!);',
     put: 'cells.slice(0, mapping.key.length);',
     caughtBy: [VALUES, 'of any type finds its own row and no other, and a uuid also one in capitals'],
   },
@@ -158,7 +156,7 @@ export const mergeValueMutants: readonly Mutant[] = [
     promise: 'M21',
     name: 'leaves what a crash has left',
     file: 'src/connections/databricks/merge-settlement.ts',
-    find: 'await staging?.sweep(now.offsets).catch(() => {});',
+    find: 'await staging?.sweep(now.offsets, signal).catch(() => {});',
     put: '',
     caughtBy: [
       VALUES,

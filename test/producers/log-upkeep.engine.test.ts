@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, afterEach, before, beforeEach, describe, it } from 'node:test';
+import pg from 'pg';
 import { PARTITION_IDS, PARTITIONS_AHEAD } from '../../src/connections/postgres/capture-ddl.ts';
 import { startOwnPostgres, type OwnPostgres } from '../support/own-postgres.ts';
 import { until as eventually } from '../support/until.ts';
@@ -251,6 +252,49 @@ describe('log partitions', () => {
     const found = await partitions(table);
     assert.deepEqual({ default: found['default'], 50: found['50'] }, { default: 0, 50: 3 });
     assert.deepEqual(await logged(), before);
+  });
+
+  it('rows that a former leader carries over just as a large window begins are in the window', async (context) => {
+    const table = await database.table();
+    await jumpTo(table, PARTITION_IDS * 50n);
+    const [leader, former] = [table.source({ smallWindowRows: 1 }), table.source()];
+    const from = await leader.snapshot(null);
+    await insert(table, 1, 3);
+    const to = await leader.snapshot(null);
+    // The former leader has emptied the default partition, and not committed, when the window begins.
+    const emptied = Promise.withResolvers<void>();
+    const mayCommit = Promise.withResolvers<void>();
+    const ask = pg.Client.prototype.query as (this: pg.Client, ...given: unknown[]) => unknown;
+    const carriers = new Set<pg.Client>();
+    const upkeeps: Promise<unknown>[] = [];
+    context.mock.method(pg.Client.prototype, 'query', function (this: pg.Client, ...given: unknown[]) {
+      const text = typeof given[0] === 'string' ? given[0] : '';
+      if (text.startsWith('TRUNCATE')) carriers.add(this);
+      if (text.startsWith('BEGIN ISOLATION LEVEL REPEATABLE READ')) {
+        upkeeps.push(former.upkeep(from));
+        return emptied.promise.then(() => ask.apply(this, given));
+      }
+      if (text !== 'COMMIT' || !carriers.has(this)) return ask.apply(this, given);
+      emptied.resolve();
+      return mayCommit.promise.then(() => ask.apply(this, given));
+    });
+
+    const reading = (async () => {
+      const found: string[] = [];
+      for await (const page of leader.read({ from, to, after: 0n }, new AbortController().signal))
+        found.push(...page.changes.map(({ key }) => key));
+      return found;
+    })();
+    await eventually('the window to wait for the former leader', async () => {
+      const waiting = await table.sql(
+        `SELECT FROM pg_locks WHERE NOT granted AND relation = 'deltaferry.${table.name}_changes_default'::regclass`,
+      );
+      return waiting.length === 1;
+    });
+    mayCommit.resolve();
+    await Promise.all(upkeeps);
+    assert.deepEqual(await reading, ['1', '2', '3']);
+    assert.equal((await partitions(table))['50'], 3, 'they were carried over');
   });
 
   it('a long statement that runs past the ranges it knows does not fail because others are made meanwhile', async () => {

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { getEventListeners } from 'node:events';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { pathToFileURL } from 'node:url';
@@ -68,3 +69,15 @@ test('the loading process tells an error that nobody handles to whoever started 
       else process.env['NODE_OPTIONS'] = before;
     }
   }));
+
+test('once the process has ended nothing listens for the end of the backfill any more', async () => {
+  // No configuration at all: it fails as soon as it reads it.
+  const loader = createLoadProcess({
+    config: { ...config, tables: [] },
+    table: 'employees',
+    onRetry: () => {},
+  });
+  const { signal } = new AbortController();
+  await assert.rejects(loader.run(load, () => {}, signal));
+  assert.deepEqual(getEventListeners(signal, 'abort'), []);
+});

@@ -214,12 +214,17 @@ async function openSession(options: DatabricksOptions): Promise<Session> {
     preserveBigNumericPrecision: true,
   });
   client.getConfig().cloudFetchConcurrentDownloads = PARALLEL_DOWNLOADS;
-  const driver = (await client.openSession()) as DriverSession;
-  // TIMESTAMP_NTZ is turned into micros by way of TIMESTAMP, which reads the session's zone.
-  const zone = await driver.executeStatement("SET TIME ZONE 'UTC'", {});
-  await zone.fetchChunk({ maxRows: 1 });
-  await zone.close();
-  return { driver, client };
+  const session: Session = { driver: await client.openSession(), client };
+  try {
+    // TIMESTAMP_NTZ is turned into micros by way of TIMESTAMP, which reads the session's zone.
+    const zone = await session.driver.executeStatement("SET TIME ZONE 'UTC'", {});
+    await zone.fetchChunk({ maxRows: 1 });
+    await zone.close();
+  } catch (error) {
+    void closeSession(session);
+    throw error;
+  }
+  return session;
 }
 
 type Login =

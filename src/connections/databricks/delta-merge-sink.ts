@@ -99,17 +99,17 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
     rows: MergeSource,
     signal: AbortSignal,
   ): Promise<Merged> {
-    const { epoch } = await settlement.settled(turn);
-    signal.throwIfAborted();
+    const stop = AbortSignal.any([signal, turn.lost]);
+    const { epoch } = await settlement.settled(turn, stop);
+    stop.throwIfAborted();
     const next = new Map(moves.map((move) => [move.partition, move.next]));
     const mark = markText(sink, { epoch, offsets: next });
     await turn.begin(epoch, mark, moves);
-    const stop = AbortSignal.any([signal, turn.lost]);
     const { counts, conflicts } = await runDespiteConflicts(turn, { epoch, mark, rows, signal: stop });
-    await refuseFenced(counts, epoch);
+    await refuseFenced(counts, epoch, stop);
     await turn.finish(mark, next);
     if (!markSeen && counts.affected > 0) {
-      await history.mustShow(mark);
+      await history.mustShow(mark, stop);
       markSeen = true;
     }
     return {
@@ -143,8 +143,8 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
   }
 
   /** Nothing changed, by its rows or by the epoch? It never goes back, so asking now will do. */
-  async function refuseFenced(counts: Counts, epoch: bigint): Promise<void> {
-    if (counts.affected > 0 || (await fence.read()) === epoch) return;
+  async function refuseFenced(counts: Counts, epoch: bigint, signal: AbortSignal): Promise<void> {
+    if (counts.affected > 0 || (await fence.read(signal)) === epoch) return;
     settlement.doubt();
     throw new FencedError({
       code: 'EPOCH_MOVED',
@@ -157,7 +157,9 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
       const starts = new Map(partitions.map((partition) => [partition, startAt(partition)]));
       let state = await ledger.claim(starts);
       if (!settlement.isSettled(state))
-        state = await inTurn(claimDeadline(options, table, signal), (turn) => settlement.settled(turn));
+        state = await withPatience(options, signal, (patience) =>
+          inTurn(patience, (turn) => settlement.settled(turn, signal)),
+        );
       return new Map(partitions.map((partition) => [partition, state.offsets.get(partition) ?? 0n]));
     },
 
@@ -171,7 +173,7 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
       }
       if (held) await refuseHeld();
       // Beside a merge of another replica, not within the turn.
-      const rows = await source.prepare(parts);
+      const rows = await source.prepare(parts, signal);
       try {
         return await inTurn(signal, (turn) => mergeInTurn(turn, moves, rows, signal));
       } catch (error) {
@@ -206,17 +208,21 @@ export function createDeltaMergeSink(options: DeltaMergeSinkOptions): MergeSink 
   };
 }
 
-function claimDeadline(
-  options: DeltaMergeSinkOptions,
-  table: string,
+/** The work with a signal that aborts when a claim has waited long enough, too. */
+async function withPatience<T>(
+  { table, claimTimeoutMs = DEFAULTS.claimTimeoutMs }: DeltaMergeSinkOptions,
   signal: AbortSignal | undefined,
-): AbortSignal {
-  const ms = options.claimTimeoutMs ?? DEFAULTS.claimTimeoutMs;
+  work: (patience: AbortSignal) => Promise<T>,
+): Promise<T> {
   const deadline = new AbortController();
-  const reason = new TransientError({
+  const busy = new TransientError({
     code: 'MERGE_BUSY',
-    message: `Another replica has been merging into ${table} for ${ms / 1000} s.`,
+    message: `Another replica has been merging into ${table} for ${claimTimeoutMs / 1000} s.`,
   });
-  setTimeout(() => deadline.abort(reason), ms).unref();
-  return signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal]);
+  const timer = setTimeout(() => deadline.abort(busy), claimTimeoutMs);
+  try {
+    return await work(signal === undefined ? deadline.signal : AbortSignal.any([signal, deadline.signal]));
+  } finally {
+    clearTimeout(timer);
+  }
 }

@@ -50,8 +50,8 @@ export function createLoadMerge(options: LoadMergeOptions): DeltaLoad {
   let touched: ReturnType<typeof createTouchedKeys> | null = null;
   let markSeen = false;
 
-  async function print(version: number | null): Promise<string> {
-    const [row] = await client.query({ ...where, sql: printSql(table, version) });
+  async function print(version: number | null, signal: AbortSignal): Promise<string> {
+    const [row] = await client.query({ ...where, sql: printSql(table, version), signal });
     return String(row?.['print']);
   }
 
@@ -63,10 +63,11 @@ export function createLoadMerge(options: LoadMergeOptions): DeltaLoad {
     statement: (given: LoadMergeSqlOptions) => { sql: string; params: Record<string, string> },
     signal: AbortSignal,
   ): Promise<Counts | null> {
-    const { epoch } = await settlement.settled(turn);
+    const stop = AbortSignal.any([signal, turn.lost]);
+    const { epoch } = await settlement.settled(turn, stop);
     touched ??= createTouchedKeys({ client, table, mapping, folder: options.folder });
-    const others = options.othersCount ? await touched.since(load.pinned!.version, signal) : null;
-    const found = others === null ? null : await print(others.version);
+    const others = options.othersCount ? await touched.since(load.pinned!.version, stop) : null;
+    const found = others === null ? null : await print(others.version, stop);
     const { sql, params } = statement({
       mapping,
       table,
@@ -91,7 +92,7 @@ export function createLoadMerge(options: LoadMergeOptions): DeltaLoad {
               ...(found === null ? {} : { print: found }),
             },
             timeoutMs: STATEMENT_MS,
-            signal: AbortSignal.any([signal, turn.lost]),
+            signal: stop,
           })
           .catch(async (error: unknown) => {
             // Whoever has the next turn settles what may still land.
@@ -103,18 +104,18 @@ export function createLoadMerge(options: LoadMergeOptions): DeltaLoad {
     await turn.finish(mark, new Map());
     if (counts.affected > 0) {
       // Without it the feed would take what was loaded for changes of other people's.
-      if (!markSeen) await history.mustShow(mark);
+      if (!markSeen) await history.mustShow(mark, stop);
       markSeen = true;
       return counts;
     }
-    if ((await fence.read()) !== epoch) {
+    if ((await fence.read(stop)) !== epoch) {
       settlement.doubt();
       throw new FencedError({
         code: 'EPOCH_MOVED',
         message: `Epoch ${epoch} of ${sink} in ${table} is over: another process merges, or the control schema was restored.`,
       });
     }
-    return found === null || (await print(null)) === found ? counts : null;
+    return found === null || (await print(null, stop)) === found ? counts : null;
   }
 
   async function untilDone(

@@ -23,16 +23,16 @@ export function createEpochsTable(target: string): string {
 
 export interface EpochFence {
   /** The epoch whose merges take effect; null where none was ever set. */
-  read(): Promise<bigint | null>;
+  read(signal?: AbortSignal): Promise<bigint | null>;
   /** Only merges of this epoch (or a later one that is set already) take effect from now on. */
-  set(epoch: bigint): Promise<void>;
+  set(epoch: bigint, signal?: AbortSignal): Promise<void>;
   /**
    * The same, and a merge of an older epoch that is running at this moment can no longer commit. One
    * that began before the epoch was set fails at Delta's own check of what was committed meanwhile,
    * since the target's properties changed; one that begins later has an empty source. There is nothing
    * between, as a MERGE fixes the version of its target before it reads its source.
    */
-  close(epoch: bigint): Promise<void>;
+  close(epoch: bigint, signal?: AbortSignal): Promise<void>;
 }
 
 export function createEpochFence(client: Databricks, target: string, sink: string): EpochFence {
@@ -43,31 +43,39 @@ export function createEpochFence(client: Databricks, target: string, sink: strin
     'WHEN MATCHED AND t.epoch < s.epoch THEN UPDATE SET t.epoch = s.epoch ' +
     'WHEN NOT MATCHED THEN INSERT (sink, epoch) VALUES (s.sink, s.epoch)';
 
-  async function set(epoch: bigint): Promise<void> {
+  async function set(epoch: bigint, signal?: AbortSignal): Promise<void> {
     await despiteConflicts(() =>
-      client.query({ sql: advance, params: { sink, epoch }, doing: 'setting the epoch', table: epochs }),
+      client.query({
+        sql: advance,
+        params: { sink, epoch },
+        doing: 'setting the epoch',
+        table: epochs,
+        signal,
+      }),
     );
   }
 
   return {
-    async read() {
+    async read(signal) {
       const rows = await client.query({
         sql: `SELECT max(epoch) AS epoch FROM ${table} WHERE sink = :sink`,
         params: { sink },
         doing: 'reading the epoch',
         table: epochs,
+        signal,
       });
       const epoch = rows[0]?.['epoch'];
       return typeof epoch === 'bigint' || typeof epoch === 'number' ? BigInt(epoch) : null;
     },
     set,
-    async close(epoch) {
-      await set(epoch);
+    async close(epoch, signal) {
+      await set(epoch, signal);
       await despiteConflicts(() =>
         client.query({
           sql: `ALTER TABLE ${quoteDatabricksQualified(target)} SET TBLPROPERTIES ('${EPOCH_PROPERTY}' = '${epoch}')`,
           doing: 'fencing off older merges',
           table: target,
+          signal,
         }),
       );
     },

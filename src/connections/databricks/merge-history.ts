@@ -10,9 +10,9 @@ export interface MergeHistory {
    * The next offsets by the merges in the table's history that the ledger does not know to have landed;
    * of each partition the furthest.
    */
-  unknownTo(ledger: LedgerState): Promise<ReadonlyMap<number, bigint>>;
+  unknownTo(ledger: LedgerState, signal?: AbortSignal): Promise<ReadonlyMap<number, bigint>>;
   /** Throws an OperatorError unless one of the newest commits bears the mark. */
-  mustShow(mark: string): Promise<void>;
+  mustShow(mark: string, signal?: AbortSignal): Promise<void>;
 }
 
 const FIRST_LIMIT = 30;
@@ -23,22 +23,22 @@ const MOST_UNRELATED = 10_000;
 const CLOCKS_MS = 24 * 3_600_000;
 
 export function createMergeHistory(client: Databricks, table: string, sink: string): MergeHistory {
-  async function newest(limit: number): Promise<readonly DatabricksRow[]> {
+  async function newest(limit: number, signal?: AbortSignal): Promise<readonly DatabricksRow[]> {
     const sql = `DESCRIBE HISTORY ${quoteDatabricksQualified(table)} LIMIT ${limit}`;
-    return client.query({ sql, doing: 'looking for merges in the history', table });
+    return client.query({ sql, doing: 'looking for merges in the history', table, signal });
   }
 
   return {
-    async unknownTo(ledger) {
+    async unknownTo(ledger, signal) {
       for (let limit = FIRST_LIMIT; ; limit *= GROWTH) {
-        const commits = await newest(limit);
+        const commits = await newest(limit, signal);
         const { offsets, complete } = collect(sink, ledger, commits);
         if (complete || commits.length < limit) return offsets;
       }
     },
 
-    async mustShow(mark) {
-      const commits = await newest(FIRST_LIMIT * GROWTH);
+    async mustShow(mark, signal) {
+      const commits = await newest(FIRST_LIMIT * GROWTH, signal);
       if (commits.some((commit) => commitMark(commit) === mark)) return;
       throw new OperatorError({
         code: 'MERGE_LEFT_NO_MARK',

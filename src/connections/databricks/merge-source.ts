@@ -13,7 +13,7 @@ export interface MergeSource {
 }
 
 export interface MergeSources {
-  prepare(parts: readonly MergePart[]): Promise<MergeSource>;
+  prepare(parts: readonly MergePart[], signal: AbortSignal): Promise<MergeSource>;
   /** No merge needs it any more. The file is removed in the background, or by a later sweep. */
   discard(source: MergeSource): void;
   /** Waits for what is being removed. */
@@ -34,7 +34,7 @@ export function createMergeSource({ mapping, staging, inlineBytes }: MergeSource
   const removals = new Set<Promise<void>>();
 
   return {
-    async prepare(parts) {
+    async prepare(parts, signal) {
       const lines: string[] = [];
       for (const { changes } of parts) for (const change of changes) lines.push(lineOf(change));
       const text = lines.join('\n');
@@ -44,7 +44,7 @@ export function createMergeSource({ mapping, staging, inlineBytes }: MergeSource
         if (bytes > MOST_INLINE_BYTES) throw tooLarge(mapping, bytes);
         return { inline: `[${lines.join(',')}]`, file: null };
       }
-      return { inline: '', file: await staging.put(text, first) };
+      return { inline: '', file: await staging.put(text, first, signal) };
     },
 
     discard({ file }) {

@@ -10,10 +10,14 @@ import { withLocalFolder } from './local-folder.ts';
 /** Files of one sink in a volume: written for one merge, then removed. */
 export interface Staging {
   /** Uploads the text; answers the file's path. `partition` and `next` are of any part of the merge. */
-  put(text: string, at: { readonly partition: number; readonly next: bigint }): Promise<string>;
+  put(
+    text: string,
+    at: { readonly partition: number; readonly next: bigint },
+    signal?: AbortSignal,
+  ): Promise<string>;
   remove(path: string): Promise<void>;
   /** Removes the files of merges that are done, by whomever: those at or behind these offsets. */
-  sweep(offsets: ReadonlyMap<number, bigint>): Promise<void>;
+  sweep(offsets: ReadonlyMap<number, bigint>, signal?: AbortSignal): Promise<void>;
 }
 
 const UPLOAD_MS = 300_000;
@@ -22,31 +26,34 @@ const UPLOAD_MS = 300_000;
 export function createStaging(client: Databricks, folder: string): Staging {
   const where = (doing: string): DatabricksWhere => ({ doing, volume: folder });
 
-  async function remove(path: string): Promise<void> {
-    await removeFile(client, path, where('removing a staged file'));
+  async function remove(path: string, signal?: AbortSignal): Promise<void> {
+    await removeFile(client, path, { ...where('removing a staged file'), signal });
   }
 
   return {
-    async put(text, { partition, next }) {
+    async put(text, { partition, next }, signal) {
       const path = `${folder}/${partition}-${next}-${randomUUID()}.jsonl`;
-      await putFile(client, path, text, { ...where('staging rows'), timeoutMs: UPLOAD_MS });
+      await putFile(client, path, text, { ...where('staging rows'), timeoutMs: UPLOAD_MS, signal });
       return path;
     },
 
-    remove,
+    remove: (path) => remove(path),
 
-    async sweep(offsets) {
-      const files = await listFiles(client, folder, where('looking for staged files'));
+    async sweep(offsets, signal) {
+      const files = await listFiles(client, folder, { ...where('looking for staged files'), signal });
       for (const { name } of files) {
         const found = /^(\d+)-(\d+)-[0-9a-f-]{36}\.jsonl$/.exec(textOf(name));
         if (found === null) continue;
         const [file, partition, next = '0'] = found;
         // A merge moves all its partitions together, and none of them ever goes back.
-        if ((offsets.get(Number(partition)) ?? -1n) >= BigInt(next)) await remove(`${folder}/${file}`);
+        if ((offsets.get(Number(partition)) ?? -1n) >= BigInt(next))
+          await remove(`${folder}/${file}`, signal);
       }
     },
   };
 }
+
+type FileWhere = DatabricksWhere & Pick<Statement, 'signal'>;
 
 /** Uploads it as the file of this path. */
 export async function putFile(
@@ -76,7 +83,7 @@ export async function getFile(
   });
 }
 
-export async function removeFile(client: Databricks, path: string, where: DatabricksWhere): Promise<void> {
+export async function removeFile(client: Databricks, path: string, where: FileWhere): Promise<void> {
   // Nothing is read or written here, but without a folder the driver would not carry it out.
   await client.query({ ...where, sql: `REMOVE ${quoted(path)}`, localFolder: tmpdir() });
 }
@@ -85,7 +92,7 @@ export async function removeFile(client: Databricks, path: string, where: Databr
 export async function listFiles(
   client: Databricks,
   folder: string,
-  where: DatabricksWhere,
+  where: FileWhere,
 ): Promise<readonly DatabricksRow[]> {
   return await client.query({ ...where, sql: `LIST ${quoted(folder)}` });
 }

@@ -16,14 +16,14 @@ import { createTransactionalProducer, type TransactionalProducer } from './trans
 
 export interface ChangeLogOptions {
   readonly kafka: Kafka;
-  /** `delta-feed`, `postgres-log`, …: with the table it names the transactional id. */
+  /** `delta-feed`, `postgres-log`, …: with the table it is the producer's name. */
   readonly producerName: string;
   readonly table: string;
   /** The changes topic, and how many partitions it must have. */
   readonly topic: string;
   readonly partitions: number;
   readonly deadLetterTopic: string;
-  /** Default `deltaferry.positions`. */
+  /** Also sets its transactional ids apart from another deployment's; default `deltaferry.positions`. */
   readonly positionsTopic?: string;
   /** The record's value; the buffer must stay as it is until `publish` has ended. */
   readonly encode: (change: Change) => Buffer;
@@ -48,7 +48,7 @@ export function createChangeLog(options: ChangeLogOptions): ChangeLog {
   const { kafka, topic } = options;
   const positionsTopic = options.positionsTopic ?? DEFAULT_POSITIONS_TOPIC;
   const owner = `${options.producerName}/${options.table}`;
-  const transactionalId = `deltaferry.${options.producerName}.${options.table}`;
+  const transactionalId = `${positionsTopic}.${options.producerName}.${options.table}`;
   const compression = compressionType(options.compression ?? 'lz4');
   let producer: TransactionalProducer | undefined;
 

@@ -1,6 +1,7 @@
-import type { Column, TableMapping } from '../../change/table.ts';
+import type { TableMapping } from '../../change/table.ts';
 import { quoteIdent } from '../identifiers.ts';
 import type { CaptureNames } from './capture-ddl.ts';
+import { exactly } from './exact-texts.ts';
 import type { HistoryColumnNames } from './history-ddl.ts';
 
 /** A table in Postgres whose changes are logged. */
@@ -128,16 +129,10 @@ function changedAt({ history }: CaptureTarget, side: string): string {
 function samePrimaryKey({ mapping, history }: CaptureTarget): string {
   const keys = mapping.key.map((name) => {
     const column = mapping.columns.find((candidate) => candidate.name === name);
-    // Equal means the same text, whatever the column's collation takes for equal.
-    const collate = column !== undefined && isText(column) ? ' COLLATE "C"' : '';
-    return `o.${quoteIdent(name)}${collate} = n.${quoteIdent(name)}${collate}`;
+    return ['o', 'n'].map((side) => exactly(column, `${side}.${quoteIdent(name)}`)).join(' = ');
   });
   const on = history === null ? [] : [`o.${quoteIdent(history.onDate)} = n.${quoteIdent(history.onDate)}`];
   return [...keys, ...on].join(' AND ');
-}
-
-function isText({ type }: Column): boolean {
-  return type.name === 'text' || type.name === 'varchar';
 }
 
 function image({ columns }: TableMapping, side: string): string {

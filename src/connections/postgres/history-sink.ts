@@ -76,9 +76,14 @@ export function createHistorySink(options: HistorySinkOptions): HistorySink {
     const exact = keys.filter(needsExact);
     const setBased = keys.filter((change) => !needsExact(change));
     const ending = endCurrent(writer, setBased);
-    // The lines are made while the server works; a failure is reported by the await below.
-    ending.catch(() => {});
-    const lines = new Map(setBased.map((change) => [change, linesOf(change.alone.versions)]));
+    let lines: Map<KeyChanges, string>;
+    try {
+      // While the server works.
+      lines = new Map(setBased.map((change) => [change, linesOf(change.alone.versions)]));
+    } finally {
+      // Whatever becomes of the lines, the connection is in use until then.
+      await ending.catch(() => {});
+    }
     const { ended, endedNothing, late } = await ending;
 
     for (const change of late) lines.delete(change);

@@ -1,6 +1,7 @@
 import { keyIndexes, type Column, type TableMapping } from '../../change/table.ts';
 import { postgresTypeOf } from '../../change/types.ts';
 import { quoteIdent, quoteQualified } from '../identifiers.ts';
+import { exactly } from './exact-texts.ts';
 import { DEFAULT_HISTORY_COLUMNS, type HistoryColumnNames } from './history-ddl.ts';
 import { instantSql } from './instants.ts';
 
@@ -37,7 +38,7 @@ export function historySql(
   const orphanSince = (target: string): string =>
     `EXISTS (SELECT FROM deltaferry.orphan_deletes o WHERE o.target = ${target} AND o.key = f.key AND o.ts >= f.ts)`;
 
-  const stored = others.map((column) => `h.${quoteIdent(column.name)}`).join(', ');
+  const stored = others.map((column) => exactly(column, `h.${quoteIdent(column.name)}`)).join(', ');
   const wanted = others.map((_, index) => `f.c${index + 1}`).join(', ');
   const images = {
     ts: 'timestamptz',

@@ -2,6 +2,7 @@ import type { TableMapping } from '../../change/table.ts';
 import { postgresTypeOf } from '../../change/types.ts';
 import { quoteIdent, quoteQualified } from '../identifiers.ts';
 import { keyText as loggedKey } from './capture-sql.ts';
+import { exactly } from './exact-texts.ts';
 import { DEFAULT_HISTORY_COLUMNS, type HistoryColumnNames } from './history-ddl.ts';
 
 /** Keys after `after` up to and including `upTo`; without them open at that end. */
@@ -35,9 +36,7 @@ export function reconcileSql({
   const off = quoteIdent(names.offDate);
   const key = mapping.key.map((name) => quoteIdent(name));
   const all = mapping.columns.map(({ name }) => quoteIdent(name));
-  const others = mapping.columns.flatMap(({ name }) =>
-    mapping.key.includes(name) ? [] : [quoteIdent(name)],
-  );
+  const others = mapping.columns.filter(({ name }) => !mapping.key.includes(name));
   const types = mapping.key.map((name) => {
     const { type } = mapping.columns.find((column) => column.name === name)!;
     // A cast to varchar(n) could cut.
@@ -63,8 +62,10 @@ export function reconcileSql({
     ].join(' AND ');
   }
 
+  const imageOf = (alias: string): string =>
+    `ROW(${others.map((column) => exactly(column, `${alias}.${quoteIdent(column.name)}`)).join(', ')})`;
   const sameImage = (alias: string): string =>
-    others.length === 0 ? 'true' : `ROW(${of(alias, others)}) IS NOT DISTINCT FROM ROW(${of('s', others)})`;
+    others.length === 0 ? 'true' : `${imageOf(alias)} IS NOT DISTINCT FROM ${imageOf('s')}`;
 
   const logKey = (alias: string): string => loggedKey(mapping, (column) => `${alias}.${column}`);
   const unlessEdited = (alias: string): string =>

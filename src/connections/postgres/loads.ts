@@ -33,7 +33,7 @@ export interface LoadsOptions {
 
 const LOCK_TIMEOUT = '60s';
 
-/** The loads of one table in the control schema (sql/0003_loads.sql, sql/0004_load_progress.sql). */
+/** The loads of one table in the control schema (sql/0003_loads.sql, 0004_load_progress.sql, 0005_passed_over.sql). */
 export function createLoads(options: LoadsOptions): Loads {
   const { pool, name, target, topic, consumers, intoDelta } = options;
   const waiting = intoDelta?.mergers ?? consumers;
@@ -81,7 +81,7 @@ export function createLoads(options: LoadsOptions): Loads {
         await client.query(HOLD_NEW, [waiting.group, waiting.topic, changesLow.map(String)]);
         // Waits for the batches in hand: what they applied is seen by the statements below.
         await client.query(HOLD, [waiting.group, waiting.topic, id]);
-        await client.query(SKIP_EXPIRED, [waiting.group, waiting.topic, changesLow.map(String)]);
+        await client.query(PASS_EXPIRED, [waiting.group, waiting.topic, changesLow.map(String), id]);
         if (intoDelta === undefined && (await holdsRows(client, target))) {
           if (copy !== undefined) throw holdsRowsAlready(name, target);
           await client.query(RELEASE, [id]);
@@ -129,6 +129,7 @@ export function createLoads(options: LoadsOptions): Loads {
       inTransaction(pool, where('giving up the load'), async (client) => {
         await client.query(`SET LOCAL lock_timeout = '${LOCK_TIMEOUT}'`);
         await moved(client, id, GIVE_UP, []);
+        await client.query(STAND_AGAIN, [id]);
         await client.query(RELEASE, [id]);
         await dropLoadTable(client, id);
       }),
@@ -263,10 +264,17 @@ const HOLD_NEW = `
 const HOLD = 'UPDATE deltaferry.offsets SET held_by = $3 WHERE group_id = $1 AND topic = $2';
 
 /** What the topic has dropped was published before the load chose its version: the load brings what came of it. */
-const SKIP_EXPIRED = `
-  UPDATE deltaferry.offsets o SET next_offset = given.low
+const PASS_EXPIRED = `
+  UPDATE deltaferry.offsets o
+  SET next_offset = greatest(given.low, CASE WHEN o.next_offset = o.passed_from THEN o.went_on END),
+      passed_from = o.next_offset, passed_for = $4
   FROM unnest($3::bigint[]) WITH ORDINALITY AS given(low, n)
   WHERE o.group_id = $1 AND o.topic = $2 AND o.partition = given.n - 1 AND o.next_offset < given.low`;
+
+/** Nobody brings any more what the topic has dropped: the partitions stop where they stopped before the load. */
+const STAND_AGAIN = `
+  UPDATE deltaferry.offsets SET next_offset = passed_from, went_on = next_offset, passed_for = NULL
+  WHERE passed_for = $1`;
 
 const RECONCILE = `UPDATE deltaferry.loads SET way = 'reconcile' WHERE id = $1`;
 

@@ -98,7 +98,7 @@ interface Image {
   readonly error: PoisonError | null;
 }
 
-type Texts = Readonly<Record<string, string | null | undefined>>;
+type Texts = Readonly<Record<string, unknown>>;
 
 /** A reader of one image: a JSON object of the columns' texts. A column that it does not have is null. */
 function imageReader(mapping: TableMapping): (text: string) => Image {
@@ -120,7 +120,8 @@ function imageReader(mapping: TableMapping): (text: string) => Image {
 
 function valueOf(texts: Texts, name: string, parse: Parser): Value {
   const text = texts[name];
-  return text === null || text === undefined ? null : parse(text);
+  // An absent column may be called what every object has, such as constructor.
+  return typeof text === 'string' ? parse(text) : null;
 }
 
 function valueOrNull(

@@ -42,9 +42,17 @@ export function windowSql(log: string): string {
 
 export const COPIED_FIELDS = ['change_id', 'xid', 'changed_at', 'key', 'before', 'after'] as const;
 
-/** It is read at the pace of whoever publishes it; the end of the connection ends it. */
-export const BEGIN_WINDOW =
-  'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0';
+/**
+ * It is read at the pace of whoever publishes it; the end of the connection ends it. The lock comes before the
+ * snapshot: where a former leader's upkeep still moves rows to their range (log-partitions.ts), a snapshot from before
+ * that would see them in neither place.
+ */
+export function beginWindow(log: string): string {
+  return (
+    'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET LOCAL statement_timeout = 0; ' +
+    `LOCK TABLE ${log} IN ACCESS SHARE MODE`
+  );
+}
 
 /** COPY takes no parameters: the window comes as settings of the transaction. */
 export const SET_WINDOW = `SELECT set_config('deltaferry.window_from', $1, true),

@@ -5,7 +5,7 @@ import { copiedRows } from './copy-binary.ts';
 import { translatePostgres, type PostgresWhere } from './errors.ts';
 import { copiedChange, type LoggedChange } from './log-rows.ts';
 import {
-  BEGIN_WINDOW,
+  beginWindow,
   COPIED_FIELDS,
   READER_SETTINGS,
   SET_WINDOW,
@@ -58,7 +58,7 @@ export function createLogWindows(
     window: LogWindow,
   ): AsyncGenerator<Iterable<LoggedChange>> {
     const rows = copiedRows(COPIED_FIELDS.length, copiedChange);
-    await client.query(BEGIN_WINDOW);
+    await client.query(beginWindow(log));
     await client.query(SET_WINDOW, valuesOf(window));
     const copy = client.query(copyTo(large, { highWaterMark: READ_AHEAD_BYTES })) as AsyncIterable<Buffer>;
     for await (const chunk of copy) yield rows(chunk);

@@ -29,6 +29,21 @@ function sessionsOf(context: TestContext, ...answers: readonly Answers[]): { clo
   return opened;
 }
 
+describe('a session that cannot be set up', () => {
+  it('is closed, and the next statement has another', async (context) => {
+    const opened = sessionsOf(
+      context,
+      { "SET TIME ZONE 'UTC'": () => Promise.reject(new Error('no')) },
+      { again: async () => [{ ok: true }] },
+    );
+    const client = openDatabricks({ host: 'nowhere.invalid', path: '/', token: 't' });
+    await assert.rejects(client.query({ sql: 'first', doing: 'asking' }));
+    assert.deepEqual(await client.query({ sql: 'again', doing: 'asking' }), [{ ok: true }]);
+    assert.deepEqual(opened, [{ closed: true }, { closed: false }]);
+    await client.close();
+  });
+});
+
 describe('a session that the warehouse has forgotten', () => {
   it('is given up by all who used it, and the new one by none of them', async (context) => {
     const [forgotten, late] = [Promise.withResolvers<object[]>(), Promise.withResolvers<object[]>()];

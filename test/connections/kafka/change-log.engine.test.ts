@@ -147,9 +147,22 @@ describe('change log on Kafka', () => {
     assert.deepEqual(await log().open(), { v: 2 });
   });
 
+  it('leaves the owner of another deployment alone, which has a table of the same name', async () => {
+    const { topic, log } = await fresh();
+    const elsewhere = await topics.topic('positions-elsewhere', 1, { 'cleanup.policy': 'compact' });
+    const other = await fresh();
+    const [ours, theirs] = [log(), log({ topic: other.topic, positionsTopic: elsewhere })];
+    await ours.open();
+    assert.equal(await theirs.open(), null);
+    await ours.publish({ changes: changes(0, 2), rejected: [], position: { v: 1 } });
+    await theirs.publish({ changes: changes(0, 1), rejected: [], position: { v: 9 } });
+    assert.deepEqual(numbers(texts(await topics.read(topic))), range(2));
+    assert.deepEqual(await log().open(), { v: 1 });
+  });
+
   it('settles what a dead owner left open, at once', async () => {
     const { table, topic, log } = await fresh();
-    const dead = topics.kafka.producer({ transactionalId: `deltaferry.${topics.prefix}.${table}` });
+    const dead = topics.kafka.producer({ transactionalId: `${positionsTopic}.${topics.prefix}.${table}` });
     await dead.connect();
     const transaction = await dead.transaction();
     await transaction.send({ topic, messages: [{ key: 'k', value: '666', partition: 0 }] });

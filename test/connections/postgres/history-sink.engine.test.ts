@@ -1,9 +1,9 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import type { PoolClient } from 'pg';
+import pg, { type PoolClient } from 'pg';
 import { migrate } from '../../../src/connections/postgres/migrate.ts';
 import { openPool } from '../../../src/connections/postgres/pool.ts';
-import { FencedError, TransientError } from '../../../src/errors.ts';
+import { BugError, FencedError, TransientError } from '../../../src/errors.ts';
 import { until } from '../../support/until.ts';
 import { createDatabase, type TestDatabase } from './database.ts';
 import { change, createEmployees, openApplier, shown } from './employees.ts';
@@ -121,6 +121,19 @@ describe('a person at the same key at the same moment costs a retry, nothing els
     await applier.apply(change(1, 5, 'B'));
     assert.equal(await shown(database.pool, 'locked_late', 1), 'A[1,5) B[5,9) C[9,)');
   });
+});
+
+test('a row that cannot be written is refused, and nothing follows the end of its transaction', async (context) => {
+  await createEmployees(database.pool, 'refused');
+  const applier = await openApplier(database.pool, 'refused');
+  const ask = pg.Client.prototype.query as (this: pg.Client, ...given: unknown[]) => unknown;
+  const asked: unknown[] = [];
+  context.mock.method(pg.Client.prototype, 'query', function (this: pg.Client, ...given: unknown[]) {
+    asked.push(given[0]);
+    return ask.apply(this, given);
+  });
+  await assert.rejects(applier.apply({ ...change(1, 1, 'A'), after: [1, 5, '10.50'] }), BugError);
+  assert.equal(asked.at(-1), 'ROLLBACK');
 });
 
 test('the transaction says whose changes it applies, so that capture does not echo them', async () => {

@@ -8,7 +8,7 @@ import type { Load, OnCompared } from '../../../src/ports/load.ts';
 import { seededRandom } from '../../support/change-generator.ts';
 import { expectedHistory } from '../../support/oracle.ts';
 import { createDatabase, type TestDatabase } from './database.ts';
-import { change, createEmployees, EMPLOYEES, EPOCH, openApplier, type Applier } from './employees.ts';
+import { change, createEmployees, EMPLOYEES, EPOCH, openApplier, shown, type Applier } from './employees.ts';
 import { UNSEEN } from '../../support/load-seen.ts';
 
 const KEYS = 1200;
@@ -203,6 +203,28 @@ describe('a load compared with a table that holds rows', () => {
     assert.deepEqual([partly, await current()], [{ added: 0, corrected: 0, ended: 0 }, [1, 2]]);
     const whole = await reconcile(load, `changes of ${table} `);
     assert.deepEqual([whole, await current()], [{ added: 0, corrected: 0, ended: 1 }, [1]]);
+  });
+
+  it('texts that a collation takes for equal are not what Delta holds', async () => {
+    const table = 'any_case';
+    await createEmployees(database.pool, table);
+    await database.pool.query(
+      `CREATE COLLATION any_case (provider = icu, locale = 'und-u-ks-level2', deterministic = false)`,
+    );
+    await database.pool.query(`ALTER TABLE ${table} ALTER name TYPE text COLLATE any_case`);
+    const applier = await openApplier(database.pool, table);
+    await applier.apply(change(0, 1, 'ann'), change(1, 1, 'Bob'), change(2, AT, 'cid'));
+    const load = await beside(table, [
+      { changes: [], asserted: 'Ann' },
+      { changes: [], asserted: 'Bob' },
+      { changes: [], asserted: 'Cid' },
+    ]);
+    const done = await reconcile(load, `changes of ${table} `);
+    assert.deepEqual(done, { added: 0, corrected: 2, ended: 0 });
+    const texts = await Promise.all([0, 1, 2].map((emp) => shown(database.pool, table, emp)));
+    assert.deepEqual(texts, [`ann[1,${AT}) Ann[${AT},)`, 'Bob[1,)', `Cid[${AT},)`]);
+    await applier.apply(change(1, 1, 'bob'));
+    assert.equal(await shown(database.pool, table, 1), 'bob[1,)');
   });
 
   it('a table whose off_date has a default gets current versions', async () => {
