@@ -50,8 +50,10 @@ describe('a service whose history remembers deletes', () => {
     );
     const running = await startService(site.config, ROLES);
     service = running;
-    const warning = await until('a warning', () =>
-      running.lines.find(({ msg }) => msg.startsWith('forgetting deletes')),
+    const warning = await until(
+      'a warning',
+      () => running.lines.find(({ msg }) => msg.startsWith('forgetting deletes')),
+      { timeoutMs: 30_000 },
     );
     assert.equal(warning.level, 40);
     assert.match(JSON.stringify(warning), /refused by the test/);
