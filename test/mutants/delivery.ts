@@ -108,6 +108,28 @@ export const deliveryMutants: readonly Mutant[] = [
     ],
   },
   {
+    promise: 'D3',
+    name: 'asks only now and then whether the leader is gone',
+    file: 'src/connections/postgres/leadership.ts',
+    find: 'pollMs: 500,',
+    put: 'pollMs: 20_000,',
+    caughtBy: [
+      'test/producers/feed-processes.engine.test.ts',
+      'a standby takes over within 5 s of the death of the leader',
+    ],
+  },
+  {
+    promise: 'D3',
+    name: 'leads without the lease once the answer to it was lost',
+    file: 'src/flow/feed-state.ts',
+    find: 'failed: backOff(false),',
+    put: 'failed: backOff(true),',
+    caughtBy: [
+      'test/crash/lost-lease.engine.test.ts',
+      'is one feed’s at a time all the same, and each change is published once',
+    ],
+  },
+  {
     promise: 'D4',
     name: 'applies what it has wherever another owner has got to',
     file: 'src/consumers/history-partition.ts',
