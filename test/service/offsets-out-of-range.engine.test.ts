@@ -100,10 +100,14 @@ describe('sinks whose next offset the topic does not have', () => {
 
   async function atEnd(partition: number): Promise<void> {
     const end = (await ends())[partition]!;
-    await until(`both sinks to be at the end of partition ${partition}`, async () => {
-      const at = await stored(partition);
-      return at.length === SINKS.length && at.every((next) => next === end);
-    });
+    await until(
+      `both sinks to be at the end of partition ${partition}`,
+      async () => {
+        const at = await stored(partition);
+        return at.length === SINKS.length && at.every((next) => next === end);
+      },
+      { timeoutMs: 240_000 },
+    );
   }
 
   /** Readiness, metrics, log and `deltaferry status` name the code and what is to do. */
