@@ -108,9 +108,10 @@ export class HistoryPartition {
       bytes += size;
     }
     await this.#letters.send(letters);
-    // Records that are no records (control, aborted) need no transaction.
-    if (nothing) this.#read = batch.next > this.#read ? batch.next : this.#read;
-    else await this.#applyItems(items, batch.next, skipped);
+    // Records that are no records (control, aborted) need no transaction, but for the last ones of a partition: where
+    // nothing follows and retention drops them, the stored offset would be one that the topic no longer has.
+    if (nothing && batch.next < batch.end) this.#read = batch.next > this.#read ? batch.next : this.#read;
+    else if (!nothing || batch.next > this.#read) await this.#applyItems(items, batch.next, skipped);
   }
 
   /** All items as one step if it can be, else the bad ones among them are set aside one by one. */

@@ -49,7 +49,7 @@ export async function readBatch(
  */
 export async function fill(
   buffer: MergeBuffer<MergeItem>,
-  { partition, next }: StreamBatch,
+  { partition, next, end }: StreamBatch,
   { items, own }: ReadBatch,
   { untilRoom, clock }: { readonly untilRoom: () => Promise<boolean>; readonly clock: () => number },
 ): Promise<boolean> {
@@ -58,7 +58,7 @@ export async function fill(
     while (!buffer.add(partition, item, sizeOf(item), offset + 1n, clock()))
       if (!(await untilRoom())) return false;
   }
-  buffer.pass(partition, own, next, clock());
+  buffer.pass(partition, own, next, clock(), next >= end);
   return true;
 }
 

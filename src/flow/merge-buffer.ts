@@ -25,6 +25,8 @@ interface Track<T> {
   position: bigint;
   items: T[];
   passed: number;
+  /** The position is worth storing though nothing is held. */
+  toStore: boolean;
 }
 
 /**
@@ -63,7 +65,7 @@ export class MergeBuffer<T> {
   /** Nothing is held of the partition from here on but what is added; what was held of it is dropped. */
   start(partition: number, offset: bigint): void {
     this.drop([partition]);
-    this.#tracks.set(partition, { position: offset, items: [], passed: 0 });
+    this.#tracks.set(partition, { position: offset, items: [], passed: 0, toStore: false });
   }
 
   /** The offset to accept from; null where the partition was not started. */
@@ -74,7 +76,7 @@ export class MergeBuffer<T> {
   /** Whether anything of the partition is held, be it only an offset to store. */
   holds(partition: number): boolean {
     const track = this.#tracks.get(partition);
-    return track !== undefined && (track.items.length > 0 || track.passed > 0);
+    return track !== undefined && (track.items.length > 0 || track.toStore);
   }
 
   /** False, and nothing is added, where there is no room: a merge has to take what is held first. */
@@ -93,11 +95,17 @@ export class MergeBuffer<T> {
     return true;
   }
 
-  /** Moves past records that are nothing for the sink; past none (control records alone) costs no merge. */
-  pass(partition: number, records: number, next: bigint, now: number): void {
+  /**
+   * Moves past records that are nothing for the sink. Past none (control records alone) is not worth storing, but
+   * at the end of a partition: retention may drop them, and the stored position would be one that is gone.
+   */
+  pass(partition: number, records: number, next: bigint, now: number, atEnd = false): void {
+    const moves = next !== this.position(partition);
     const track = this.#move(partition, next);
     track.passed += records;
-    if (records > 0) this.#since ??= now;
+    if (records === 0 && !(atEnd && moves)) return;
+    track.toStore = true;
+    this.#since ??= now;
   }
 
   /** Everything held, to be merged in this order; the buffer begins anew behind it. */
@@ -105,10 +113,11 @@ export class MergeBuffer<T> {
     const parts: HeldPart<T>[] = [];
     for (const [partition, track] of this.#tracks) {
       const { position: next, items, passed } = track;
-      if (items.length === 0 && passed === 0) continue;
+      if (items.length === 0 && !track.toStore) continue;
       parts.push({ partition, next, items, passed });
       track.items = [];
       track.passed = 0;
+      track.toStore = false;
     }
     this.#clear();
     return parts;
@@ -124,7 +133,7 @@ export class MergeBuffer<T> {
     }
     // What was refused may fit now.
     this.#refused = false;
-    for (const { items, passed } of this.#tracks.values()) if (items.length > 0 || passed > 0) return;
+    for (const { items, toStore } of this.#tracks.values()) if (items.length > 0 || toStore) return;
     this.#clear();
   }
 

@@ -1,6 +1,6 @@
 import type { Databricks } from '../connections/databricks/client.ts';
 import { createDeltaSource } from '../connections/databricks/delta-source.ts';
-import { lagBehind, type Lag } from '../connections/kafka/lag.ts';
+import { lagBehind, type Lag, type RangeCheck } from '../connections/kafka/lag.ts';
 import { latestPosition } from '../connections/kafka/latest-position.ts';
 import { translatePostgres } from '../connections/postgres/errors.ts';
 import { readGroup, readPendingMerge } from '../connections/postgres/control-state.ts';
@@ -8,6 +8,7 @@ import { isLeaseHeld } from '../connections/postgres/leadership.ts';
 import { countBetween } from '../connections/postgres/load-edits.ts';
 import { createLoads, type LoadsOptions } from '../connections/postgres/loads.ts';
 import { logPartitions } from '../connections/postgres/log-partitions.ts';
+import { outOfRange } from '../consumers/partition-state.ts';
 import { parseFeedPosition } from '../flow/feed-position.ts';
 import { isUnderWay, type LoadPhase } from '../flow/load-state.ts';
 import { parseLogPosition, SEES_NOTHING } from '../flow/log-position.ts';
@@ -107,10 +108,14 @@ export function createTableReadings(options: TableReadingsOptions): TableReading
       throw translatePostgres(error, { doing: 'looking at the log', table: table.postgres.table });
     });
 
-  async function sink(group: string): Promise<SinkReading | null> {
+  async function sink(group: string, target: string): Promise<SinkReading | null> {
     const state = await asked('postgres', () => readGroup(pool, group, topic));
     if (state === null) return null;
-    const lag = await asked('kafka', () => lagBehind(kafka, topic, state.next, signal));
+    const check: RangeCheck = (partition, offset, range) => {
+      const problem = outOfRange({ topic, partition, offset, table: name, target }, range);
+      if (problem !== null) throw problem;
+    };
+    const lag = await asked('kafka', () => lagBehind(kafka, topic, state.next, check, signal));
     return { group, lag, movedAt: state.movedAt, heldBy: state.heldBy };
   }
 
@@ -159,11 +164,11 @@ export function createTableReadings(options: TableReadingsOptions): TableReading
       };
     },
 
-    postgresHistory: () => sink(historyGroup(config, table)),
+    postgresHistory: () => sink(historyGroup(config, table), 'the history'),
 
     async deltaMerge() {
       const [reading, mergingSince] = await Promise.all([
-        sink(mergeGroup(config, table)),
+        sink(mergeGroup(config, table), 'the Delta table'),
         asked('postgres', () => readPendingMerge(pool, mergeSink(config, table))),
       ]);
       return reading === null ? null : { ...reading, mergingSince };

@@ -1,8 +1,11 @@
 import { createDeadLetters } from '../connections/kafka/dead-letters.ts';
 import { openKafka } from '../connections/kafka/client.ts';
+import { topicRetention } from '../connections/kafka/topic-retention.ts';
 import { createHistorySink } from '../connections/postgres/history-sink.ts';
 import { openPool } from '../connections/postgres/pool.ts';
+import { createRememberedDeletes } from '../connections/postgres/remembered-deletes.ts';
 import { createSchemaRegistry } from '../connections/registry/schemas.ts';
+import { tendHistory } from '../consumers/history-upkeep.ts';
 import { createPostgresHistory } from '../consumers/postgres-history.ts';
 import { deadLetterTopic, subjectOf } from '../setup/request.ts';
 import { kafkaOptions, postgresOptions, registryOptions } from './connect.ts';
@@ -29,7 +32,8 @@ export function wirePostgresHistory(context: WireContext): Part {
   const pool = openPool({
     ...postgresOptions(config),
     applicationName: `deltaferry ${SINK}/${table.name}`,
-    maxConnections: config.batching.partitionsConcurrently + 1,
+    // One for claims and one for the upkeep.
+    maxConnections: config.batching.partitionsConcurrently + 2,
   });
   const states = wireSinkStates(context, SINK);
 
@@ -68,13 +72,21 @@ export function wirePostgresHistory(context: WireContext): Part {
     onDeadLetter: states.onDeadLetter,
   });
 
+  const upkeep = {
+    deletes: createRememberedDeletes({ pool, historyTable: table.postgres.table }),
+    retentionMs: () => topicRetention(kafka, topic),
+    onForgot: (count: number) => log.debug({ count }, 'deletes forgotten'),
+    onFailed: (error: unknown) =>
+      log.warn({ err: error }, 'forgetting deletes that have expired failed; it is tried again'),
+  };
+
   const { partitionsConcurrently } = config.batching;
   const stream = wireStream(context, { kafka, group, states, logger: log, partitionsConcurrently });
 
   return {
-    run: (signal) => {
+    run: async (signal) => {
       states.joining();
-      return stream.run(handler, signal);
+      await Promise.all([stream.run(handler, signal), tendHistory(upkeep, signal)]);
     },
     close: async () => {
       await deadLetters.close();

@@ -196,12 +196,26 @@ test('own changes are passed over and the offset follows, with the next changes 
 test('control records alone cost no merge; tools see them passed, and the next batch still fits', async () => {
   const merge = mergeUnderTest();
   await merge.handler.assigned(wholeTopic);
-  assert.deepEqual(await merge.handler.batch(batchOf([], 0n, 3n), keepAlive), { kind: 'done', next: 3n });
+  const more = { ...batchOf([], 0n, 3n), end: 4n };
+  assert.deepEqual(await merge.handler.batch(more, keepAlive), { kind: 'done', next: 3n });
   assert.equal(await merge.tend(forever), Infinity);
-  assert.deepEqual([merge.handler.durable?.().get(0), merge.lags.get(0)], [3n, 0]);
+  assert.deepEqual([merge.handler.durable?.().get(0), merge.lags.get(0)], [3n, 1]);
   await deliver(merge, 3, records(3, 1));
   await merge.settle();
   assert.deepEqual([merge.sink.merges[0]?.[0]?.expected, merge.sink.offsets.get(0)], [0n, 4n]);
+});
+
+test('control records at the end of a partition are passed for good, in no hurry: once retention drops them nothing is missing', async () => {
+  const merge = mergeUnderTest({ maxAgeMs: 3000 });
+  await merge.handler.assigned(wholeTopic);
+  await deliver(merge, 0, records(0, 1));
+  await merge.settle();
+  await merge.handler.batch(batchOf([], 1n, 2n), keepAlive);
+  assert.equal(await merge.tend(forever), 3000);
+  await merge.settle();
+  assert.deepEqual([merge.sink.offsets.get(0), merge.reports[1]?.merged?.sent], [2n, 'nothing']);
+  assert.equal(await merge.tend(forever), Infinity);
+  assert.deepEqual(await merge.handler.assigned(new Map([[0, { low: 2n, high: 2n }]])), new Map([[0, 2n]]));
 });
 
 describe('while there is no room a batch waits', () => {

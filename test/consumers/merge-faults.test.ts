@@ -104,7 +104,7 @@ const MUTANTS: readonly (Mutant & { readonly by: RegExp })[] = [
   {
     name: 'does not pass over its own changes',
     file: 'consumers/merge-intake.ts',
-    find: 'buffer.pass(partition, own, next, clock());',
+    find: 'buffer.pass(partition, own, next, clock(), next >= end);',
     put: 'buffer.pass(partition, 0, next, clock());',
     by: /runs ahead|no progress/,
   },

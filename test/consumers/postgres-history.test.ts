@@ -182,7 +182,8 @@ test('own changes are passed over and the offset follows', async () => {
 test('control records alone cost no transaction, and the next batch still fits', async () => {
   const { handler, sink, moves } = setup();
   await handler.assigned(wholeTopic);
-  assert.deepEqual(await handler.batch(batchOf([], 0n, 3n), keepAlive), { kind: 'done', next: 3n });
+  const more = { ...batchOf([], 0n, 3n), end: 4n };
+  assert.deepEqual(await handler.batch(more, keepAlive), { kind: 'done', next: 3n });
   assert.equal(moves.length, 0);
   assert.deepEqual(await handler.batch(batchOf([record('good', 1, 3)], 3n, 4n), keepAlive), {
     kind: 'done',
@@ -193,6 +194,20 @@ test('control records alone cost no transaction, and the next batch still fits',
     [[0n, 4n]],
   );
   assert.equal(sink.offsets.get(0), 4n);
+});
+
+test('control records at the end of a partition are passed for good: once retention drops them nothing is missing', async () => {
+  const { handler, sink, moves, states } = setup();
+  await handler.assigned(wholeTopic);
+  await handler.batch({ ...batchOf([record('good', 1, 0)], 0n, 1n), end: 2n }, keepAlive);
+  for (let time = 0; time < 2; time++) await handler.batch(batchOf([], 1n, 2n), keepAlive);
+  assert.deepEqual([sink.offsets.get(0), moves.length], [2n, 2]);
+  handler.revoked([0]);
+  assert.deepEqual(await handler.assigned(new Map([[0, { low: 2n, high: 2n }]])), new Map([[0, 2n]]));
+  assert.deepEqual(
+    states.map(({ kind }) => kind),
+    ['running', 'released', 'running'],
+  );
 });
 
 test('a large fetch is cut into transactions of bounded size', async () => {

@@ -11,6 +11,7 @@ import { assertHistory, caughtUp } from '../support/history-check.ts';
 import { peakMemory } from '../support/memory.ts';
 import { startProxy, type Proxy } from '../support/proxy.ts';
 import { healthOf, urlOf } from '../support/service.ts';
+import { assertShares } from '../support/shares.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { testStack } from '../support/stack.ts';
 import { assertPublished } from '../support/topic-check.ts';
@@ -181,12 +182,13 @@ describe('connections in trouble', { concurrency: true }, () => {
               `peak ${peak} MB, readiness was ${status}`,
           );
         }
-        await commits.mixed();
+        for (let n = 0; n < 2; n++) await commits.mixed();
         await arrived(worker);
         await endsWell(worker);
         assert.ok(peak < MOST_MB, `${peak} MB`);
         assert.ok(proxy.lost > 0, 'no answer was lost');
         t.diagnostic(`${proxy.lost} answers lost`);
+        assertShares(commits.shares);
         const changes = await assertPublished(site, commits, hint);
         await assertHistory(site, changes, hint);
       },
@@ -240,6 +242,7 @@ describe('connections in trouble', { concurrency: true }, () => {
       await caughtUp(site, 180_000);
       t.diagnostic(`${name}: everything had arrived ${Date.now() - began} ms after it was over`);
     }
+    assertShares(commits.shares);
     const changes = await assertPublished(site, commits, hint);
     await assertHistory(site, changes, hint);
     const peak = peakMemory(worker.pid);

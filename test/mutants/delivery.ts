@@ -146,6 +146,28 @@ export const deliveryMutants: readonly Mutant[] = [
     saying: /FencedError/,
   },
   {
+    promise: 'D3',
+    name: 'asks only now and then whether the leader is gone',
+    file: 'src/connections/postgres/leadership.ts',
+    find: 'pollMs: 500,',
+    put: 'pollMs: 20_000,',
+    caughtBy: [
+      'test/producers/feed-processes.engine.test.ts',
+      'a standby takes over within 5 s of the death of the leader',
+    ],
+  },
+  {
+    promise: 'D3',
+    name: 'leads without the lease once the answer to it was lost',
+    file: 'src/flow/feed-state.ts',
+    find: 'failed: backOff(false),',
+    put: 'failed: backOff(true),',
+    caughtBy: [
+      'test/crash/lost-lease.engine.test.ts',
+      'is one feed’s at a time all the same, and each change is published once',
+    ],
+  },
+  {
     promise: 'D4',
     name: 'applies what it has wherever another owner has got to',
     file: 'src/consumers/history-partition.ts',
@@ -302,59 +324,6 @@ export const deliveryMutants: readonly Mutant[] = [
     caughtBy: [
       'test/connections/databricks/client.test.ts',
       'is given up by all who used it, and the new one by none of them',
-    ],
-  },
-  {
-    promise: 'D7',
-    name: 'applies what lies behind a gap',
-    file: 'src/consumers/postgres-history.ts',
-    find: 'if (position < incoming.from || position > incoming.next)',
-    put: 'if (position > incoming.next)',
-    caughtBy: ['test/consumers/postgres-history.test.ts', 'a gap is never jumped'],
-  },
-  {
-    promise: 'D7',
-    name: 'begins where the topic begins once its offset has expired',
-    file: 'src/consumers/postgres-history.ts',
-    find: 'const offset = offsets.get(partition) ?? range.low;',
-    put: `const stored = offsets.get(partition) ?? range.low;
-      const offset = stored < range.low ? range.low : stored;`,
-    caughtBy: [
-      'test/consumers/postgres-history.test.ts',
-      'an offset that the topic does not have stops the partition, it is never reset',
-    ],
-  },
-  {
-    promise: 'D10',
-    name: 'leaves while a transaction is on its way',
-    file: 'src/producers/delta-feed-session.ts',
-    find: '} finally {\n    await publisher.settled();\n  }',
-    put: '}',
-    caughtBy: [
-      'test/producers/delta-feed.test.ts',
-      'draining ends the transaction in hand and starts no other',
-    ],
-  },
-  {
-    promise: 'D10',
-    name: 'begins another transaction though it is to end',
-    file: 'src/producers/delta-feed-catch-up.ts',
-    find: 'signal.throwIfAborted();\n    const batch = batcher.take();',
-    put: 'const batch = batcher.take();',
-    caughtBy: [
-      'test/producers/delta-feed.test.ts',
-      'draining ends the transaction in hand and starts no other',
-    ],
-  },
-  {
-    promise: 'D10',
-    name: 'waits for others’ merges though it is to end',
-    file: 'src/consumers/delta-merge.ts',
-    find: 'offsets = await sink.claim([...ranges.keys()], startAt, leaving.signal);',
-    put: 'offsets = await sink.claim([...ranges.keys()], startAt);',
-    caughtBy: [
-      'test/consumers/delta-merge-leaving.test.ts',
-      'a merge loop ends at once though it waits for another replica’s merge to be told where to start',
     ],
   },
 ];

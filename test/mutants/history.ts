@@ -35,4 +35,72 @@ export const historyMutants: readonly Mutant[] = [
       'H1-H5 in the table itself: 400 random histories, all at once, path auto',
     ],
   },
+  {
+    promise: 'H6',
+    name: 'forgets deletes for which an upsert still lies on the topic',
+    file: 'src/consumers/history-upkeep.ts',
+    find: 'options.deletes.forget(2 * retentionMs)',
+    put: 'options.deletes.forget(retentionMs)',
+    caughtBy: [
+      'test/consumers/history-upkeep.test.ts',
+      'are kept for twice as long as the topic keeps its changes',
+    ],
+  },
+  {
+    promise: 'H6',
+    name: 'forgets deletes though their topic keeps everything',
+    file: 'src/consumers/history-upkeep.ts',
+    find: 'if (retentionMs === null) return;',
+    put: '',
+    caughtBy: [
+      'test/consumers/history-upkeep.test.ts',
+      'are kept for ever where the topic keeps its changes for ever',
+    ],
+  },
+  {
+    promise: 'H6',
+    name: 'ends because deletes could not be forgotten',
+    file: 'src/consumers/history-upkeep.ts',
+    find: 'if (!signal.aborted) options.onFailed(error);',
+    put: 'throw error;',
+    caughtBy: [
+      'test/service/history-upkeep.engine.test.ts',
+      'goes on applying where it cannot forget any, and says so',
+    ],
+    saying: /not within|ECONNREFUSED|refused by the test/,
+  },
+  {
+    promise: 'H6',
+    name: 'forgets deletes that a load under way may look up',
+    file: 'src/connections/postgres/remembered-deletes.ts',
+    find: 'AND NOT EXISTS (SELECT FROM deltaferry.loads WHERE target = $1 AND phase IN (${UNDER_WAY}))',
+    put: '',
+    caughtBy: [
+      'test/connections/postgres/remembered-deletes.engine.test.ts',
+      'stay while a load of their table is under way, and go once it has ended',
+    ],
+  },
+  {
+    promise: 'H6',
+    name: 'forgets deletes of other tables as well',
+    file: 'src/connections/postgres/remembered-deletes.ts',
+    find: 'WHERE target = $1 AND recorded_at <',
+    put: "WHERE target >= '' AND recorded_at <",
+    caughtBy: [
+      'test/connections/postgres/remembered-deletes.engine.test.ts',
+      'are forgotten once they are older than asked for: no younger ones, and none of another table',
+    ],
+  },
+  {
+    promise: 'H6',
+    name: 'waits for whoever applies a change to forget its delete',
+    file: 'src/connections/postgres/remembered-deletes.ts',
+    find: 'FOR UPDATE SKIP LOCKED',
+    put: 'FOR UPDATE',
+    caughtBy: [
+      'test/connections/postgres/remembered-deletes.engine.test.ts',
+      'are passed over where somebody works on them: it waits for nobody',
+    ],
+    saying: /lock timeout/,
+  },
 ];

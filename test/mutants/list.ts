@@ -1,6 +1,7 @@
 import { bothWaysMutants } from './both-ways.ts';
 import { captureMutants } from './capture.ts';
 import { deliveryMutants } from './delivery.ts';
+import { offsetMutants } from './delivery-offsets.ts';
 import { feedMutants } from './feed.ts';
 import { historyMutants } from './history.ts';
 import { loadMutants } from './loads.ts';
@@ -13,6 +14,7 @@ import type { Mutant } from './mutant.ts';
 export const MUTANTS: readonly Mutant[] = [
   ...historyMutants,
   ...deliveryMutants,
+  ...offsetMutants,
   ...recordMutants,
   ...feedMutants,
   ...captureMutants,

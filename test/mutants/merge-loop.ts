@@ -118,7 +118,7 @@ export const mergeLoopMutants: readonly Mutant[] = [
     promise: 'M9',
     name: 'leaves the offset before its own changes until another comes',
     file: 'src/consumers/merge-intake.ts',
-    find: 'buffer.pass(partition, own, next, clock());',
+    find: 'buffer.pass(partition, own, next, clock(), next >= end);',
     put: 'buffer.pass(partition, 0, next, clock());',
     caughtBy: [
       CONSUMER,

@@ -16,7 +16,8 @@ const GRANTS = (role: string) => `
   GRANT USAGE ON SCHEMA deltaferry TO ${role};
   GRANT SELECT ON deltaferry.migrations TO ${role};
   GRANT SELECT, INSERT, UPDATE ON deltaferry.offsets TO ${role};
-  GRANT SELECT, INSERT, DELETE ON deltaferry.orphan_deletes TO ${role};
+  GRANT SELECT, INSERT, UPDATE, DELETE ON deltaferry.orphan_deletes TO ${role};
+  GRANT SELECT ON deltaferry.loads TO ${role};
   GRANT SELECT, INSERT, UPDATE, DELETE ON public.employees TO ${role};`;
 
 describe('what is not poison', () => {

@@ -9,6 +9,7 @@ import { createLeadership } from '../../src/connections/postgres/leadership.ts';
 import { createLoadStart } from '../../src/connections/postgres/load-start.ts';
 import { migrate, pendingMigrations } from '../../src/connections/postgres/migrate.ts';
 import { openPool } from '../../src/connections/postgres/pool.ts';
+import { createRememberedDeletes } from '../../src/connections/postgres/remembered-deletes.ts';
 import { OperatorError } from '../../src/errors.ts';
 import { setup } from '../../src/setup/setup.ts';
 import { text } from '../docs/tree.ts';
@@ -153,6 +154,7 @@ describe('with only the grants of docs/OPERATIONS.md', () => {
         const failing = async () => {
           await applySomething();
           await pendingMigrations(runPool);
+          await createRememberedDeletes({ pool: runPool, historyTable: 'public.employees' }).forget(0);
           await createLoadStart(runPool, 'employees')('table-1');
         };
         const isDenied = (error: unknown) =>

@@ -22,3 +22,8 @@ export function isPublished(lines: readonly LogLine[], version: number): boolean
   const progress = publishedUpTo(lines);
   return progress?.version === version && progress.groups === 0;
 }
+
+/** The newest state that the feed has told. */
+export function feedState(lines: readonly LogLine[]): unknown {
+  return lines.findLast(({ part }) => String(part).startsWith('delta-feed/'))?.['state'];
+}

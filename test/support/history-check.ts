@@ -25,9 +25,8 @@ export async function partitionOffsets(site: Site): Promise<PartitionOffset[]> {
   }));
 }
 
-/** The last record of a partition is the mark that ends its transaction: it may stay unread, a change may not. */
-const isAtEnd = ({ stored, end }: PartitionOffset): boolean =>
-  stored === end || (end > 0 && stored === end - 1);
+/** Behind the mark that ends the partition's last transaction. */
+const isAtEnd = ({ stored, end }: PartitionOffset): boolean => stored === end;
 
 /** Waits until the sink has applied everything that was published before the call. */
 export async function caughtUp(site: Site, timeoutMs: number): Promise<void> {

@@ -17,7 +17,7 @@ export const statusCommand: AddCommand = (program, context, exit) => {
   )
     .summary('show where every table is, and its newest load')
     .description(
-      'Shows where every role of every table is, what lies before it, and the newest load. Asks Postgres, Kafka and Databricks themselves: no service has to run. Exits 1 where one of them does not answer.',
+      'Shows where every role of every table is, what lies before it, and the newest load. Asks Postgres, Kafka and Databricks themselves: no service has to run. Exits 1 where one of them does not answer, or the topic does not have what a sink needs next.',
     )
     .argument('[table]', 'only this one')
     .option('--no-delta', 'do not ask Databricks: how far the feed is behind is not shown then')

@@ -247,7 +247,8 @@ function loadOf(row: LoadRow): Load {
   };
 }
 
-const UNDER_WAY = (['snapshot', 'handover', 'live', 'failed'] as const)
+/** The phases of a load that is under way, as SQL. */
+export const UNDER_WAY = (['snapshot', 'handover', 'live', 'failed'] as const)
   .filter(isUnderWay)
   .map((phase) => `'${phase}'`)
   .join(', ');
