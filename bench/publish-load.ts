@@ -1,5 +1,6 @@
 import type { Row } from '../src/change/change.ts';
 import { openKafka } from '../src/connections/kafka/client.ts';
+import { progressPosition } from '../src/flow/load-manifest.ts';
 import type { SnapshotRow } from '../src/ports/load.ts';
 import { publishLoad } from '../src/producers/load-publisher.ts';
 import { mappingOf } from '../src/service/config/table-schema.ts';
@@ -20,12 +21,18 @@ export async function publishFromMemory(site: Site, rows: number): Promise<numbe
   await admin.createTopics({ topics: [{ topic, numPartitions: table.partitions }] });
   const logger = createLogger({ level: 'error', format: 'json' });
   const log = wireChangeLog({ config, table, logger }, 'bench-load', topic);
+  const announced = { load: 'bench', postgresId: config.postgres.id };
   try {
+    await log.open();
+    const position = progressPosition(announced, { parts: 0, rows: 0, rejected: 0 });
+    await log.publish({ changes: [], rejected: [], position });
     const pieces = Array.from({ length: Math.ceil(rows / ROWS_PER_PIECE) }, (_, piece) => String(piece));
     const began = performance.now();
     const published = await publishLoad(
       {
-        load: 'bench',
+        ...announced,
+        name: table.name,
+        topics: { newestLoad: async () => null },
         pinned: { tableId: 'bench', version: 0, ts: 0, rows },
         pieces,
         mapping: mappingOf(table),

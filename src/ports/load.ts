@@ -1,4 +1,5 @@
 import type { Micros, Row } from '../change/change.ts';
+import type { Position } from './change-log.ts';
 import type { Snapshot } from './postgres-log.ts';
 import type { StreamRecord } from './record-stream.ts';
 
@@ -196,6 +197,8 @@ export interface LoadTopics {
   ): Promise<boolean>;
   /** The version up to which the Delta feed has published the table of this id; null where it has nothing of it. */
   feedVersion(tableId: string): Promise<number | null>;
+  /** The newest position of whoever publishes loads of the table, of any target: for one who only looks. */
+  newestLoad(): Promise<Position | null>;
 }
 
 /** What one fetch gave of a partition. */

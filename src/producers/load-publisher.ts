@@ -3,12 +3,14 @@ import { keyOf } from '../change/key.ts';
 import type { TableMapping } from '../change/table.ts';
 import { reactionTo } from '../error-policy.ts';
 import { BugError, PoisonError } from '../errors.ts';
+import { progressPosition } from '../flow/load-manifest.ts';
 import { persist } from '../flow/persist.ts';
-import type { ChangeLog, Position, RejectedChange } from '../ports/change-log.ts';
+import type { Position, RejectedChange } from '../ports/change-log.ts';
 import type { PinnedVersion, PublishedSoFar, SnapshotRow, SnapshotSource } from '../ports/load.ts';
+import { openedFor, type SharedTopic } from './load-claim.ts';
 import { createPublisher } from './publisher.ts';
 
-export interface LoadPublisherOptions {
+export interface LoadPublisherOptions extends SharedTopic {
   readonly load: string;
   readonly pinned: PinnedVersion;
   readonly pieces: readonly string[];
@@ -16,7 +18,6 @@ export interface LoadPublisherOptions {
   /** Origin id of the rows. */
   readonly origin: string;
   readonly source: Pick<SnapshotSource, 'read'>;
-  readonly log: ChangeLog;
   /** Waits until there is room for more. */
   readonly room: (published: PublishedSoFar, signal: AbortSignal) => Promise<void>;
   /** So much is on the topic. */
@@ -39,15 +40,19 @@ export async function publishLoad(
   options: LoadPublisherOptions,
   signal: AbortSignal,
 ): Promise<PublishedSoFar> {
-  const { load, pieces, source, pinned, log } = options;
+  const { load, pieces, source, pinned, log, postgresId } = options;
   const changesOf = batchOf(options);
 
   async function attempt(alive: () => void): Promise<PublishedSoFar> {
-    let done = publishedBefore(await log.open(), load);
+    let done = publishedSoFar(await openedFor(options, load));
     options.onPublished(done);
     const publisher = createPublisher<Batch>(
       ({ changes, rejectedChanges, parts, rows, rejected }) =>
-        log.publish({ changes, rejected: rejectedChanges, position: { load, parts, rows, rejected } }),
+        log.publish({
+          changes,
+          rejected: rejectedChanges,
+          position: progressPosition({ load, postgresId }, { parts, rows, rejected }),
+        }),
       ({ parts, rows, rejected }) => {
         alive();
         options.onPublished({ parts, rows, rejected });
@@ -104,11 +109,7 @@ function tooFewPieces(part: number, pieces: number): BugError {
   return new BugError({ code: 'LOAD_PIECES', message: `Reading ended behind piece ${part} of ${pieces}.` });
 }
 
-const NOTHING: PublishedSoFar = { parts: 0, rows: 0, rejected: 0 };
-
-function publishedBefore(position: Position | null, load: string): PublishedSoFar {
-  if (position === null || position['load'] !== load) return NOTHING;
-  const { parts, rows, rejected } = position;
+function publishedSoFar({ parts, rows, rejected }: Position): PublishedSoFar {
   return { parts: Number(parts), rows: Number(rows), rejected: Number(rejected) };
 }
 

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { FencedError } from '../../src/errors.ts';
+import { FencedError, type OperatorError } from '../../src/errors.ts';
+import { progressPosition } from '../../src/flow/load-manifest.ts';
 import type { PublishedSoFar, SnapshotRow } from '../../src/ports/load.ts';
 import { publishLoad, type LoadPublisherOptions } from '../../src/producers/load-publisher.ts';
 import { seededRandom } from '../support/change-generator.ts';
@@ -37,8 +38,12 @@ function publish(
   source: ReturnType<typeof snapshot>,
   more: Partial<LoadPublisherOptions> = {},
 ): Promise<PublishedSoFar> {
+  topic.position ??= progressPosition({ load: 'load-1', postgresId: 'postgres' }, NOTHING);
   return publishLoad(
     {
+      name: 'employees',
+      postgresId: 'postgres',
+      topics: { newestLoad: async () => topic.position },
       load: 'load-1',
       pinned: { tableId: 'table-1', version: 7, ts: 1000, rows: PIECES * ROWS_PER_PIECE },
       pieces: source.pieces,
@@ -56,6 +61,7 @@ function publish(
   );
 }
 
+const NOTHING = { parts: 0, rows: 0, rejected: 0 };
 const ALL = Array.from({ length: PIECES * ROWS_PER_PIECE }, (_, id) => String(id));
 
 describe('publishing a load', () => {
@@ -94,11 +100,23 @@ describe('publishing a load', () => {
     );
   });
 
-  it('begins at the start where the position is one of an older load', async () => {
+  it('publishes nothing once another target’s load has taken its place: it would replace the records of that', async () => {
     const topic = new FakeTopic();
-    topic.position = { load: 'load-0', parts: 9, rows: 45, rejected: 0 };
-    await publish(topic, snapshot());
-    assert.equal(topic.changes.length, ALL.length);
+    topic.position = progressPosition({ load: 'load-2', postgresId: 'replica' }, NOTHING);
+    await assert.rejects(publish(topic, snapshot()), (error: OperatorError) => {
+      assert.equal(error.code, 'LOAD_TOPIC_REPLACED');
+      assert.match(error.message, /^The load load-2 of employees, begun by target replica, .* load load-1 /);
+      return true;
+    });
+    assert.equal(topic.transactions.length, 0);
+  });
+
+  it('publishes nothing where the topic of positions was lost: what is published is not known', async () => {
+    const topic = new FakeTopic();
+    const log = topic.log();
+    const lost = { ...log, open: () => log.open().then(() => null) };
+    await assert.rejects(publish(topic, snapshot(), { log: lost }), { code: 'LOAD_TOPIC_REPLACED' });
+    assert.equal(topic.transactions.length, 0);
   });
 
   it('sets aside rows that can never be one of the table, and counts them', async () => {

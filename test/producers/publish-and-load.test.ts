@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { OperatorError } from '../../src/errors.ts';
+import { progressPosition } from '../../src/flow/load-manifest.ts';
 import type { Load, PublishedSoFar, SnapshotRow } from '../../src/ports/load.ts';
 import type { BackfillDeps, BackfillProgress } from '../../src/producers/backfill-deps.ts';
 import { publishAndLoad } from '../../src/producers/publish-and-load.ts';
@@ -23,6 +24,10 @@ type Loading = BackfillDeps['loader']['run'];
 
 function start(run: Loading, missing = 0) {
   const topic = new FakeTopic();
+  topic.position = progressPosition(
+    { load: LOAD.id, postgresId: 'postgres' },
+    { parts: 0, rows: 0, rejected: 0 },
+  );
   const noted = { acknowledged: [] as PublishedSoFar[], applied: [] as number[], ends: [] as unknown[] };
   let progress = { read: 0, published: 0, rejected: 0, applied: 0 } as BackfillProgress;
   let furthest = 0;
@@ -40,6 +45,7 @@ function start(run: Loading, missing = 0) {
       noteApplied: async (_: string, rows: number) => void noted.applied.push(rows),
       published: async (_: string, ends: unknown) => void noted.ends.push(ends),
     },
+    name: 'employees',
     topics: { ends: async () => [99n] },
     loader: { run },
     source: {
