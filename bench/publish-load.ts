@@ -24,7 +24,7 @@ export async function publishFromMemory(site: Site, rows: number): Promise<numbe
   const announced = { load: 'bench', postgresId: config.postgres.id };
   try {
     await log.open();
-    const position = progressPosition(announced, { parts: 0, rows: 0, rejected: 0 });
+    const position = progressPosition(announced, { parts: 0, at: null, rows: 0, rejected: 0 });
     await log.publish({ changes: [], rejected: [], position });
     const pieces = Array.from({ length: Math.ceil(rows / ROWS_PER_PIECE) }, (_, piece) => String(piece));
     const began = performance.now();
@@ -38,8 +38,8 @@ export async function publishFromMemory(site: Site, rows: number): Promise<numbe
         mapping: mappingOf(table),
         origin: config.databricks.id,
         source: {
-          async *read(wanted) {
-            for (const piece of wanted) yield made(Number(piece) * ROWS_PER_PIECE, rows);
+          async *read({ pieces: wanted }) {
+            for (const piece of wanted) yield { rows: made(Number(piece) * ROWS_PER_PIECE, rows), at: null };
           },
         },
         log,

@@ -40,12 +40,16 @@ export interface LoadOnTopic {
 
 type Stored = Readonly<Record<string, string | number | null>>;
 
+interface Progress extends Pick<LoadManifest, 'parts' | 'rows' | 'rejected'> {
+  readonly at: string | null;
+}
+
 /** The publisher's position of a load: the first one announces it, before any record. */
 export function progressPosition(
   { load, postgresId }: Pick<LoadManifest, 'load' | 'postgresId'>,
-  { parts, rows, rejected }: Pick<LoadManifest, 'parts' | 'rows' | 'rejected'>,
+  { parts, at, rows, rejected }: Progress,
 ): Stored {
-  return { load, parts, rows, rejected, postgresId, needed: 1 };
+  return { load, parts, at, rows, rejected, postgresId, needed: 1 };
 }
 
 /** The same position, once the target has read all records of the load, or has given it up. */
@@ -67,7 +71,7 @@ export function loadOnTopic(stored: Stored | null): LoadOnTopic | null {
 export function manifestPosition(manifest: LoadManifest): Stored {
   const { source, origin, tableId, version } = manifest;
   return {
-    ...progressPosition(manifest, manifest),
+    ...progressPosition(manifest, { ...manifest, at: null }),
     source,
     origin,
     captured: manifest.captured ? 1 : 0,

@@ -15,6 +15,8 @@ export interface SharedTopic {
   readonly postgresId: string;
 }
 
+const NOTHING = { parts: 0, at: null, rows: 0, rejected: 0 };
+
 interface Patience {
   readonly onRetry: (error: unknown) => void;
   readonly random?: (() => number) | undefined;
@@ -45,7 +47,7 @@ export async function claimTopic(
       check(await topics.newestLoad());
       // That may have been out of date; nobody gets between this and the announcement.
       check(await log.open());
-      const position = progressPosition({ load, postgresId }, { parts: 0, rows: 0, rejected: 0 });
+      const position = progressPosition({ load, postgresId }, NOTHING);
       await log.publish({ changes: [], rejected: [], position });
     },
     {

@@ -11,7 +11,7 @@ import { beginningDeps, ENOUGH } from './beginning.ts';
 import { FakeTopic } from './fake-log.ts';
 
 const signal = AbortSignal.timeout(10_000);
-const SOME = { parts: 3, rows: 30, rejected: 0 };
+const SOME = { parts: 3, at: null, rows: 30, rejected: 0 };
 const OTHERS = progressPosition({ load: 'load-0', postgresId: 'replica' }, SOME);
 
 /** Another target's process, in the midst of its load. */
@@ -83,6 +83,7 @@ describe('loads of one table by two targets', () => {
     assert.deepEqual(topic.position, {
       load: 'load-1',
       parts: 0,
+      at: null,
       rows: 0,
       rejected: 0,
       postgresId: 'postgres',

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { FencedError, type OperatorError } from '../../src/errors.ts';
 import { progressPosition } from '../../src/flow/load-manifest.ts';
-import type { PublishedSoFar, SnapshotRow } from '../../src/ports/load.ts';
+import type { PublishedSoFar, SnapshotPart, SnapshotRest, SnapshotRow } from '../../src/ports/load.ts';
 import { publishLoad, type LoadPublisherOptions } from '../../src/producers/load-publisher.ts';
 import { seededRandom } from '../support/change-generator.ts';
 import { employee, employees } from './employees.ts';
@@ -12,13 +12,17 @@ import { withFaults, type Fault } from './faults.ts';
 const PIECES = 12;
 const ROWS_PER_PIECE = 5;
 
-/** A snapshot in memory that counts what is read of it. */
-function snapshot(change: (piece: number, rows: SnapshotRow[]) => SnapshotRow[] = (_, rows) => rows) {
+/** A snapshot in memory that counts what is read of it; the place in a piece is a number of rows. */
+function snapshot(
+  change: (piece: number, rows: SnapshotRow[]) => SnapshotRow[] = (_, rows) => rows,
+  perPart = ROWS_PER_PIECE,
+) {
   const reads: number[] = [];
   return {
     reads,
     pieces: Array.from({ length: PIECES }, (_, piece) => `piece ${piece}`),
-    async *read(pieces: readonly string[]): AsyncGenerator<readonly SnapshotRow[]> {
+    async *read({ pieces, at }: SnapshotRest): AsyncGenerator<SnapshotPart> {
+      let from = Number(at ?? 0);
       for (const piece of pieces) {
         const index = Number(piece.slice(6));
         reads.push(index);
@@ -27,7 +31,11 @@ function snapshot(change: (piece: number, rows: SnapshotRow[]) => SnapshotRow[] 
           kind: 'row',
           row: employee(index * ROWS_PER_PIECE + n),
         }));
-        yield change(index, rows);
+        const all = change(index, rows);
+        for (; from + perPart < all.length; from += perPart)
+          yield { rows: all.slice(from, from + perPart), at: String(from + perPart) };
+        yield { rows: all.slice(from), at: null };
+        from = 0;
       }
     },
   };
@@ -61,14 +69,14 @@ function publish(
   );
 }
 
-const NOTHING = { parts: 0, rows: 0, rejected: 0 };
+const NOTHING = { parts: 0, at: null, rows: 0, rejected: 0 };
 const ALL = Array.from({ length: PIECES * ROWS_PER_PIECE }, (_, id) => String(id));
 
 describe('publishing a load', () => {
   it('publishes each row once, with the load, the version and its time', async () => {
     const topic = new FakeTopic();
     const published = await publish(topic, snapshot());
-    assert.deepEqual(published, { parts: PIECES, rows: ALL.length, rejected: 0 });
+    assert.deepEqual(published, { parts: PIECES, at: null, rows: ALL.length, rejected: 0 });
     assert.deepEqual(
       topic.changes.map(({ key }) => key),
       ALL,
@@ -92,12 +100,25 @@ describe('publishing a load', () => {
     topic.position = { load: 'load-1', parts: 9, rows: 45, rejected: 0 };
     const source = snapshot();
     const published = await publish(topic, source);
-    assert.deepEqual(published, { parts: PIECES, rows: ALL.length, rejected: 0 });
+    assert.deepEqual(published, { parts: PIECES, at: null, rows: ALL.length, rejected: 0 });
     assert.deepEqual(source.reads, [9, 10, 11]);
     assert.deepEqual(
       topic.changes.map(({ key }) => key),
       ALL.slice(45),
     );
+  });
+
+  it('goes on in the midst of a piece that is more than may be held, and publishes part by part', async () => {
+    const topic = new FakeTopic();
+    const source = snapshot(undefined, 2);
+    topic.position = { load: 'load-1', parts: 9, at: '2', rows: 47, rejected: 0 };
+    const published = await publish(topic, source);
+    assert.deepEqual(published, { parts: PIECES, at: null, rows: ALL.length, rejected: 0 });
+    assert.deepEqual(
+      topic.changes.map(({ key }) => key),
+      ALL.slice(47),
+    );
+    assert.ok(topic.transactions.every(({ changes }) => changes.length <= 2));
   });
 
   it('publishes nothing once another target’s load has taken its place: it would replace the records of that', async () => {
@@ -131,7 +152,7 @@ describe('publishing a load', () => {
           ],
     );
     const published = await publish(topic, source);
-    assert.deepEqual(published, { parts: PIECES, rows: ALL.length - 2, rejected: 2 });
+    assert.deepEqual(published, { parts: PIECES, at: null, rows: ALL.length - 2, rejected: 2 });
     assert.deepEqual(
       topic.rejected.map(({ code }) => code),
       ['KEY_MISSING', 'VALUE_INVALID'],
@@ -178,7 +199,7 @@ describe('publishing a load', () => {
     let faults = 0;
     for (let round = 0; round < 40; round++) {
       const topic = new FakeTopic();
-      const source = snapshot();
+      const source = snapshot(undefined, 2);
       const next = (): Fault => {
         if (random() > 0.08) return 'none';
         faults += 1;
