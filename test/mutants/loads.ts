@@ -214,6 +214,17 @@ const fromDeltaMutants: readonly Mutant[] = [
   },
   {
     promise: 'B7',
+    name: 'says that versions of Delta are gone, and not which load copies one of them',
+    file: 'src/connections/databricks/snapshot.ts',
+    find: 'yield* reading;\n      } catch (error) {\n        tellOfLoad(error);',
+    put: 'yield* reading;\n      } catch (error) {\n        throw error;',
+    caughtBy: [
+      BACKFILL,
+      'says so where its version was vacuumed between two of its pieces, until it begins anew',
+    ],
+  },
+  {
+    promise: 'B7',
     name: 'drops rows that can never be one of the table, and says nothing',
     file: 'src/producers/load-publisher.ts',
     find: 'rejectedChanges.push(reject(each.code, each.message, each.payload));',

@@ -372,7 +372,14 @@ describe('a load without a volume', () => {
         return rows[0]!.n;
       };
       const first = later(startBackfill(args), (made) => made.kill());
-      await until('some pieces to be published', async () => (await published()) > 0, { everyMs: 1 });
+      await until(
+        'some pieces to be published',
+        async () => {
+          if (!first.alive()) throw new Error(textOf(first));
+          return (await published()) > 0;
+        },
+        { everyMs: 5 },
+      );
       await first.kill();
       assert.equal((await newestLoad(site))?.phase, 'snapshot', 'not all of them');
       const pieces = await site.pool.query<{ piece: string }>(
