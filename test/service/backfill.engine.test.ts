@@ -356,7 +356,7 @@ describe('a load without a volume', () => {
 
   it(
     'says so where its version was vacuumed between two of its pieces, until it begins anew',
-    { timeout: 180_000 },
+    { timeout: 300_000 },
     async () => {
       const site = later(await openSite({ prefix: 'backfill_no_volume' }), (made) => made.drop());
       await fill(site, ROWS);
