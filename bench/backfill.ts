@@ -48,6 +48,9 @@ if (![undefined, 'delta', 'postgres'].includes(values.from)) refuse('--from take
 if ((values.random || values['without-volume']) && values.from === 'postgres')
   refuse('--random and --without-volume are for reading Delta; leave out --from postgres');
 
+/** From Delta in the order of its ids, which the random order is compared with. */
+let inOrder: Loaded | null = null;
+
 try {
   const of = `of ${rows.toLocaleString('en')} rows`;
   // Each is told as soon as it is known: a long run that fails late has not been for nothing.
@@ -62,9 +65,6 @@ function refuse(text: string): never {
   console.error(text);
   process.exit(2);
 }
-
-/** From Delta in the order of its ids, which the random order is compared with. */
-let inOrder: Loaded | null = null;
 
 async function backfill(): Promise<Figure[]> {
   const site = await openSite('bench_backfill');
@@ -160,7 +160,9 @@ function readDeltaAlone({ config, warehouse }: Site): Promise<number> {
   return readAlone(source, rows);
 }
 
-const configOf = (site: Site): string => (values['without-volume'] ? withoutVolume(site) : site.configFile);
+function configOf(site: Site): string {
+  return values['without-volume'] ? withoutVolume(site) : site.configFile;
+}
 
 /** The same rows from the topic into another database: neither Delta nor whoever publishes has a part in it. */
 async function copyFromTopic(site: Site): Promise<Loaded> {

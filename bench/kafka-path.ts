@@ -56,7 +56,11 @@ export async function loadFromMemory(rows: number): Promise<Timed> {
           changesTopic: table.topic,
           partitions: table.partitions,
           maxMessageBytes: config.topics.maxMessageBytes,
-          feed: { positionsTopic: config.topics.positions, owner: `delta-feed/${table.name}` },
+          positions: {
+            topic: config.topics.positions,
+            feed: `delta-feed/${table.name}`,
+            loads: `backfill/${table.name}`,
+          },
         }),
         captured: null,
         log: wireChangeLog({ config, table, logger }, 'backfill', table.backfillTopic),

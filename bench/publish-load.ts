@@ -1,5 +1,6 @@
 import type { Row } from '../src/change/change.ts';
 import { openKafka } from '../src/connections/kafka/client.ts';
+import { progressPosition } from '../src/flow/load-manifest.ts';
 import type { SnapshotRow, SnapshotSource } from '../src/ports/load.ts';
 import { publishLoad } from '../src/producers/load-publisher.ts';
 import { mappingOf } from '../src/service/config/table-schema.ts';
@@ -20,7 +21,11 @@ export async function publishFromMemory(site: Site, rows: number): Promise<numbe
   await admin.createTopics({ topics: [{ topic, numPartitions: table.partitions }] });
   const logger = createLogger({ level: 'error', format: 'json' });
   const log = wireChangeLog({ config, table, logger }, 'bench-load', topic);
+  const announced = { load: 'bench', postgresId: config.postgres.id };
   try {
+    await log.open();
+    const position = progressPosition(announced, { parts: 0, at: null, rows: 0, rejected: 0 });
+    await log.publish({ changes: [], rejected: [], position });
     const source = rowsFromMemory(rows);
     const pinned = await source.pin();
     const { signal } = new AbortController();
@@ -28,7 +33,9 @@ export async function publishFromMemory(site: Site, rows: number): Promise<numbe
     const began = performance.now();
     const published = await publishLoad(
       {
-        load: 'bench',
+        ...announced,
+        name: table.name,
+        topics: { newestLoad: async () => null },
         pinned,
         pieces,
         mapping: mappingOf(table),
@@ -55,8 +62,8 @@ export function rowsFromMemory(rows: number): SnapshotSource {
   return {
     pin: async () => ({ tableId: 'bench', version: 0, ts: 0, rows }),
     pieces: async () => Array.from({ length: Math.ceil(rows / ROWS_PER_PIECE) }, (_, piece) => String(piece)),
-    async *read(wanted) {
-      for (const piece of wanted) yield made(Number(piece) * ROWS_PER_PIECE, rows);
+    async *read({ pieces }) {
+      for (const piece of pieces) yield { rows: made(Number(piece) * ROWS_PER_PIECE, rows), at: null };
     },
     tidy: async () => {},
   };

@@ -8,7 +8,7 @@ export async function readAlone(source: SnapshotSource, rows: number): Promise<n
   const pieces = await source.pieces(load, pinned, signal);
   const began = performance.now();
   let read = 0;
-  for await (const piece of source.read(pieces, pinned, signal)) read += piece.length;
+  for await (const part of source.read({ pieces, at: null }, pinned, signal)) read += part.rows.length;
   const ms = performance.now() - began;
   await source.tidy(load);
   if (read !== rows) throw new Error(`${read} rows read`);

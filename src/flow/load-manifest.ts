@@ -29,19 +29,51 @@ export type NewestOnTopic =
   | { readonly kind: 'unfinished'; readonly load: string }
   | { readonly kind: 'complete'; readonly manifest: LoadManifest };
 
+/** Whose the newest load on the topic is. */
+export interface LoadOnTopic {
+  readonly load: string;
+  /** The target that began it; null where that is not known. */
+  readonly postgresId: string | null;
+  /** Its target has not read all of its records yet, and did not give it up. */
+  readonly isNeeded: boolean;
+}
+
 type Stored = Readonly<Record<string, string | number | null>>;
 
-/** The publisher's last position of a load. Those before it have the same first four fields only. */
-export function manifestPosition(manifest: LoadManifest): Stored {
-  const { load, parts, rows, rejected, source, origin, postgresId, tableId, version } = manifest;
+interface Progress extends Pick<LoadManifest, 'parts' | 'rows' | 'rejected'> {
+  readonly at: string | null;
+}
+
+/** The publisher's position of a load: the first one announces it, before any record. */
+export function progressPosition(
+  { load, postgresId }: Pick<LoadManifest, 'load' | 'postgresId'>,
+  { parts, at, rows, rejected }: Progress,
+): Stored {
+  return { load, parts, at, rows, rejected, postgresId, needed: 1 };
+}
+
+/** The same position, once the target has read all records of the load, or has given it up. */
+export function positionWhenOver(stored: Stored): Stored {
+  return { ...stored, needed: 0 };
+}
+
+export function loadOnTopic(stored: Stored | null): LoadOnTopic | null {
+  if (stored === null) return null;
+  const { load, postgresId, needed } = stored;
   return {
-    load,
-    parts,
-    rows,
-    rejected,
+    load: String(load),
+    postgresId: typeof postgresId === 'string' ? postgresId : null,
+    isNeeded: needed !== 0,
+  };
+}
+
+/** The position once all records of a load are on the topic; it has all fields of those before it. */
+export function manifestPosition(manifest: LoadManifest): Stored {
+  const { source, origin, tableId, version } = manifest;
+  return {
+    ...progressPosition(manifest, { ...manifest, at: null }),
     source,
     origin,
-    postgresId,
     captured: manifest.captured ? 1 : 0,
     tableId,
     version,

@@ -1,4 +1,5 @@
 import type { Micros, Row } from '../change/change.ts';
+import type { Position } from './change-log.ts';
 import type { Snapshot } from './postgres-log.ts';
 import type { StreamRecord } from './record-stream.ts';
 
@@ -16,17 +17,30 @@ export type SnapshotRow =
   | { readonly kind: 'row'; readonly row: Row }
   | { readonly kind: 'invalid'; readonly code: string; readonly message: string; readonly payload: string };
 
+/** Rows that were read together, few enough to be held. */
+export interface SnapshotPart {
+  readonly rows: readonly SnapshotRow[];
+  /** Where their piece goes on; null: they are its last. */
+  readonly at: string | null;
+}
+
+/** The pieces that are still to be read. */
+export interface SnapshotRest {
+  readonly pieces: readonly string[];
+  /** Where in the first of them; null: at its beginning. */
+  readonly at: string | null;
+}
+
 /** The rows of one version of a table, in pieces whose content never changes. */
 export interface SnapshotSource {
   pin(): Promise<PinnedVersion>;
   /** The pieces of the version, made if need be; each is a short text. Throws an OperatorError where the version is gone. */
   pieces(load: string, pinned: PinnedVersion, signal: AbortSignal): Promise<readonly string[]>;
-  /** All rows of each of these pieces, in this order; `pieces` are the last ones of the version. A piece has the same rows each time. */
-  read(
-    pieces: readonly string[],
-    pinned: PinnedVersion,
-    signal: AbortSignal,
-  ): AsyncIterable<readonly SnapshotRow[]>;
+  /**
+   * All rows of each of these pieces, in this order, a piece in one part or several; `pieces` are the last ones of the
+   * version. Behind the same place a piece has the same rows each time.
+   */
+  read(rest: SnapshotRest, pinned: PinnedVersion, signal: AbortSignal): AsyncIterable<SnapshotPart>;
   /** Removes what was made for the load. */
   tidy(load: string): Promise<void>;
 }
@@ -104,7 +118,10 @@ export type PinnedLoad = Load & { readonly pinned: PinnedVersion };
 
 /** What is published so far; moved in the transaction that publishes. */
 export interface PublishedSoFar {
+  /** Whole pieces. */
   readonly parts: number;
+  /** Where in the piece behind them; null: nothing of that one. */
+  readonly at: string | null;
   readonly rows: number;
   readonly rejected: number;
 }
@@ -235,6 +252,8 @@ export interface LoadTopics {
   ): Promise<boolean>;
   /** The version up to which the Delta feed has published the table of this id; null where it has nothing of it. */
   feedVersion(tableId: string): Promise<number | null>;
+  /** The newest position of whoever publishes loads of the table, of any target: for one who only looks. */
+  newestLoad(): Promise<Position | null>;
 }
 
 /** What one fetch gave of a partition. */

@@ -43,8 +43,10 @@ export interface Backlog {
   readonly atLeast: boolean;
 }
 
-export interface BackfillDeps extends Pick<LoadPublisherOptions, 'mapping' | 'origin' | 'log' | 'random'> {
-  readonly name: string;
+export interface BackfillDeps extends Pick<
+  LoadPublisherOptions,
+  'mapping' | 'origin' | 'log' | 'name' | 'postgresId' | 'random'
+> {
   readonly loads: Loads;
   readonly topics: LoadTopics;
   /** The way back to Delta of a target whose changes are captured; null where they are not. */
@@ -54,8 +56,6 @@ export interface BackfillDeps extends Pick<LoadPublisherOptions, 'mapping' | 'or
   readonly mustCatchUp?: (version: number) => Promise<boolean>;
   /** Of a load from the topic alone: what is there. */
   readonly fromTopic?: LoadFromTopic | undefined;
-  /** The id of the Postgres on either side. */
-  readonly postgresId: string;
   readonly loader: Loader;
   readonly handover: LoadHandover;
   readonly leadership: Leadership;

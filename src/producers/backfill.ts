@@ -13,6 +13,7 @@ import {
 } from './backfill-deps.ts';
 import { caughtUp, liveOffsetsNow, mergedByNow } from './load-catch-up.ts';
 import type { LoadFromTopic } from './load-from-topic.ts';
+import { claimTopic, explained, noteOver } from './load-claim.ts';
 import { alreadyBegun, alreadyRunning, nothingToResume } from './load-refusals.ts';
 import { publishAndLoad, runLoader } from './publish-and-load.ts';
 
@@ -81,7 +82,7 @@ async function chooseLoad(
   own: Own,
   signal: AbortSignal,
 ): Promise<Load | null> {
-  const { topics, log, source, loads, name } = deps;
+  const { topics, source, loads, name } = deps;
   const newest = await trying(deps, signal, () => loads.newest());
   const unfinished = newest !== null && isUnderWay(newest.phase) ? newest : null;
   if (mode === 'new' && unfinished !== null) throw alreadyBegun(unfinished);
@@ -95,15 +96,18 @@ async function chooseLoad(
   if (unfinished !== null) {
     await trying(deps, signal, () => loads.giveUp(unfinished.id));
     if (unfinished.source !== 'topic') await source.tidy(unfinished.id).catch(deps.onRetry);
+    // Else other targets would have to be told to take its place.
+    await noteOver(deps, unfinished.id).catch(deps.onRetry);
   }
   if (mode === 'give-up') return null;
   if (deps.fromTopic !== undefined) return await beginFromTopic(deps, deps.fromTopic, signal);
   await trying(deps, signal, () => topics.prepare());
+  const id = deps.newId();
   // Fences whoever still publishes for an older load: what lies before these ends is not ours.
-  await trying(deps, signal, () => log.open());
+  await claimTopic(deps, id, mode, signal);
   const startOffsets = await trying(deps, signal, () => topics.ends());
   const changesLow = await trying(deps, signal, () => topics.changesLow());
-  return await begun(deps, { id: deps.newId(), startOffsets, changesLow }, signal);
+  return await begun(deps, { id, startOffsets, changesLow }, signal);
 }
 
 /** It has begun once, also where only the answer was lost: it holds the table's consumers from then on. */
@@ -171,7 +175,14 @@ async function carryOut(deps: BackfillDeps, begun: Load, signal: AbortSignal): P
     await runLoader(deps, load, (applied) => tell({ applied }), signal);
   }
   load = (await trying(deps, signal, () => loads.newest())) ?? load;
-  const reconciled = load.phase === 'live' ? null : await handOver(deps, load, tell, signal);
+  let reconciled: Reconciled | null = null;
+  if (load.phase !== 'live') {
+    // Others may publish from here on: what this load needs is beside its table.
+    if (load.source !== 'topic') await trying(deps, signal, () => noteOver(deps, begun.id));
+    reconciled = await handOver(deps, load, tell, signal).catch(async (error: unknown) => {
+      throw await explained(deps, begun, error);
+    });
+  }
   tell({ stage: 'done', applied: load.publishedRows });
   if (load.source !== 'topic') await source.tidy(load.id).catch(deps.onRetry);
   return { load: load.id, rows: load.publishedRows, rejected: load.rejectedRows, reconciled };

@@ -3,12 +3,20 @@ import { keyOf } from '../change/key.ts';
 import type { TableMapping } from '../change/table.ts';
 import { reactionTo } from '../error-policy.ts';
 import { BugError, PoisonError } from '../errors.ts';
+import { progressPosition } from '../flow/load-manifest.ts';
 import { persist } from '../flow/persist.ts';
-import type { ChangeLog, Position, RejectedChange } from '../ports/change-log.ts';
-import type { PinnedVersion, PublishedSoFar, SnapshotRow, SnapshotSource } from '../ports/load.ts';
+import type { Position, RejectedChange } from '../ports/change-log.ts';
+import type {
+  PinnedVersion,
+  PublishedSoFar,
+  SnapshotPart,
+  SnapshotRow,
+  SnapshotSource,
+} from '../ports/load.ts';
+import { openedFor, type SharedTopic } from './load-claim.ts';
 import { createPublisher } from './publisher.ts';
 
-export interface LoadPublisherOptions {
+export interface LoadPublisherOptions extends SharedTopic {
   readonly load: string;
   readonly pinned: PinnedVersion;
   readonly pieces: readonly string[];
@@ -16,7 +24,6 @@ export interface LoadPublisherOptions {
   /** Origin id of the rows. */
   readonly origin: string;
   readonly source: Pick<SnapshotSource, 'read'>;
-  readonly log: ChangeLog;
   /** Waits until there is room for more. */
   readonly room: (published: PublishedSoFar, signal: AbortSignal) => Promise<void>;
   /** So much is on the topic. */
@@ -33,38 +40,45 @@ interface Batch extends PublishedSoFar {
 }
 
 /**
- * Publishes the pieces of a load in order, each in one transaction with the place behind it: whoever goes on
- * finds there what is published, and a row is on the topic once. The next piece is read meanwhile.
+ * Publishes the pieces of a load in order, each part in one transaction with the place behind it: whoever goes on
+ * finds there what is published, and a row is on the topic once. The next part is read meanwhile.
  */
 export async function publishLoad(
   options: LoadPublisherOptions,
   signal: AbortSignal,
 ): Promise<PublishedSoFar> {
-  const { load, pieces, source, pinned, log } = options;
+  const { load, pieces, source, pinned, log, postgresId } = options;
   const changesOf = batchOf(options);
 
   async function attempt(alive: () => void): Promise<PublishedSoFar> {
-    let done = publishedBefore(await log.open(), load);
+    let done = publishedSoFar(await openedFor(options, load));
     options.onPublished(done);
     const publisher = createPublisher<Batch>(
-      ({ changes, rejectedChanges, parts, rows, rejected }) =>
-        log.publish({ changes, rejected: rejectedChanges, position: { load, parts, rows, rejected } }),
-      ({ parts, rows, rejected }) => {
+      ({ changes, rejectedChanges, ...so }) =>
+        log.publish({
+          changes,
+          rejected: rejectedChanges,
+          position: progressPosition({ load, postgresId }, so),
+        }),
+      ({ parts, at, rows, rejected }) => {
         alive();
-        options.onPublished({ parts, rows, rejected });
+        options.onPublished({ parts, at, rows, rejected });
       },
     );
-    const reading = source.read(pieces.slice(done.parts), pinned, signal)[Symbol.asyncIterator]();
+    const rest = { pieces: pieces.slice(done.parts), at: done.at };
+    const reading = source.read(rest, pinned, signal)[Symbol.asyncIterator]();
     try {
       let ahead = next(reading);
-      for (let part = done.parts; part < pieces.length; part++) {
-        const { value: rows, done: isOver } = await ahead;
-        if (isOver === true) throw tooFewPieces(part, pieces.length);
+      while (done.parts < pieces.length) {
+        const { value, done: isOver } = await ahead;
+        if (isOver === true) throw tooFewPieces(done.parts, pieces.length);
         ahead = next(reading);
+        const { rows, at } = value;
         options.onRead(done.rows + done.rejected + rows.length);
         const { changes, rejectedChanges } = changesOf(rows);
         done = {
-          parts: part + 1,
+          parts: done.parts + (at === null ? 1 : 0),
+          at,
           rows: done.rows + changes.length,
           rejected: done.rejected + rejectedChanges.length,
         };
@@ -82,8 +96,8 @@ export async function publishLoad(
   }
 
   function next(
-    reading: AsyncIterator<readonly SnapshotRow[]>,
-  ): Promise<IteratorResult<readonly SnapshotRow[]>> {
+    reading: AsyncIterator<SnapshotPart, unknown>,
+  ): Promise<IteratorResult<SnapshotPart, unknown>> {
     const ahead = reading.next();
     // Awaited in its turn; until then a failure must not count as unhandled.
     ahead.catch(() => {});
@@ -105,12 +119,13 @@ function tooFewPieces(part: number, pieces: number): BugError {
   return new BugError({ code: 'LOAD_PIECES', message: `Reading ended behind piece ${part} of ${pieces}.` });
 }
 
-const NOTHING: PublishedSoFar = { parts: 0, rows: 0, rejected: 0 };
-
-function publishedBefore(position: Position | null, load: string): PublishedSoFar {
-  if (position === null || position['load'] !== load) return NOTHING;
-  const { parts, rows, rejected } = position;
-  return { parts: Number(parts), rows: Number(rows), rejected: Number(rejected) };
+function publishedSoFar({ parts, at, rows, rejected }: Position): PublishedSoFar {
+  return {
+    parts: Number(parts),
+    at: typeof at === 'string' ? at : null,
+    rows: Number(rows),
+    rejected: Number(rejected),
+  };
 }
 
 function batchOf({ mapping, pinned, origin, load }: LoadPublisherOptions) {

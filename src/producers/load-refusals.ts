@@ -1,4 +1,5 @@
 import { OperatorError } from '../errors.ts';
+import type { LoadOnTopic } from '../flow/load-manifest.ts';
 import type { Load, PinnedVersion, PublishedSoFar } from '../ports/load.ts';
 
 export function alreadyRunning(name: string, load: Load | null): OperatorError {
@@ -38,4 +39,31 @@ export function notAllRead(
     message: `Version ${pinned.version} of the Delta table of ${name} holds ${pinned.rows} rows, but ${published.rows + published.rejected} were read.`,
     remedy: `Find what removes exported files from the staging volume, then \`deltaferry backfill ${name} --restart\`.`,
   });
+}
+
+export function ofOtherTarget(name: string, { load, postgresId }: LoadOnTopic): OperatorError {
+  return new OperatorError({
+    code: 'LOAD_OTHER_TARGET',
+    message: `The load ${load} of ${name}, begun by ${targetOf(postgresId)}, is unfinished: both would publish to one topic, and each replace records that the other needs.`,
+    remedy: `Wait for it, or have it gone on with or given up there (\`deltaferry backfill ${name} --resume\` or \`--give-up\`). If that target is no more, or not to be loaded, \`deltaferry backfill ${name} --restart\` here takes its place.`,
+  });
+}
+
+/** \`by\`: null where the topic of positions was lost. */
+export function replaced(name: string, load: string, by: LoadOnTopic | null): OperatorError {
+  return new OperatorError({
+    code: 'LOAD_TOPIC_REPLACED',
+    message:
+      by === null
+        ? `The topic of positions knows nothing of load ${load} of ${name} any more: what of it is published is not known.`
+        : `The load ${by.load} of ${name}, begun by ${targetOf(by.postgresId)}, has taken the place of load ${load} on their topic, and replaces its records.`,
+    remedy:
+      by === null
+        ? `Begin anew: \`deltaferry backfill ${name} --restart\`.`
+        : `Once that load has finished, begin anew: \`deltaferry backfill ${name} --restart\`. Before that this one would take its place in turn.`,
+  });
+}
+
+function targetOf(postgresId: string | null): string {
+  return postgresId === null ? 'another target' : `target ${postgresId}`;
 }

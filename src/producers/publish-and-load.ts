@@ -2,6 +2,7 @@ import { Bell } from '../flow/bell.ts';
 import { manifestPosition } from '../flow/load-manifest.ts';
 import type { Load, PinnedLoad, PublishedSoFar } from '../ports/load.ts';
 import { trying, type BackfillDeps, type BackfillProgress } from './backfill-deps.ts';
+import { openedFor } from './load-claim.ts';
 import { publishLoad } from './load-publisher.ts';
 import { notAllRead } from './load-refusals.ts';
 import { noting } from './noting.ts';
@@ -70,7 +71,7 @@ export async function publishAndLoad(
     });
     let isOpen = true;
     await trying(deps, both, async () => {
-      if (!isOpen) await deps.log.open();
+      if (!isOpen) await openedFor(deps, load.id);
       isOpen = false;
       await deps.log.publish({ changes: [], rejected: [], position });
     });

@@ -90,8 +90,14 @@ export function wireIntoDelta({
         return { tableId, version, ...(await pieces.count()) };
       },
       pieces: () => pieces.pieces(),
-      async *read(wanted, _, stop) {
-        for (const piece of wanted) yield await pieces.read(piece, stop);
+      async *read({ pieces: wanted, at }, _, stop) {
+        let place = at;
+        for (const piece of wanted)
+          do {
+            const part = await pieces.read(piece, place, stop);
+            yield part;
+            place = part.at;
+          } while (place !== null);
       },
       tidy: (load) => removeLoadFiles(databricks, loadFolder(volume, load)),
     },

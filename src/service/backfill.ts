@@ -66,7 +66,11 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
       changesTopic: table.topic,
       partitions: table.partitions,
       maxMessageBytes: config.topics.maxMessageBytes,
-      feed: { positionsTopic: config.topics.positions, owner: `delta-feed/${table.name}` },
+      positions: {
+        topic: config.topics.positions,
+        feed: `delta-feed/${table.name}`,
+        loads: `backfill/${table.name}`,
+      },
     });
     return await runBackfill(
       withNotes({

@@ -1,5 +1,4 @@
-import { createLoadRecords } from '../connections/kafka/load-records.ts';
-import { latestPosition } from '../connections/kafka/latest-position.ts';
+import { createLoadRecords, type LoadRecordsOptions } from '../connections/kafka/load-records.ts';
 import { createSchemaRegistry } from '../connections/registry/schemas.ts';
 import { earlierChange } from '../consumers/earlier-changes.ts';
 import { newestOnTopic } from '../flow/load-manifest.ts';
@@ -19,7 +18,7 @@ export function wireFromTopic({
 }: {
   readonly config: Config;
   readonly table: TableConfig;
-  readonly kafka: Parameters<typeof latestPosition>[0];
+  readonly kafka: LoadRecordsOptions['kafka'];
   readonly topics: LoadTopics;
 }): LoadFromTopic {
   return createLoadFromTopic({
@@ -28,11 +27,7 @@ export function wireFromTopic({
     topic: table.backfillTopic,
     changesTopic: table.topic,
     topics,
-    async newest() {
-      const owner = `backfill/${table.name}`;
-      const position = await latestPosition(kafka, { topic: config.topics.positions, owner });
-      return newestOnTopic(position, table.name);
-    },
+    newest: async () => newestOnTopic(await topics.newestLoad(), table.name),
     async earlier(of, signal) {
       const registry = createSchemaRegistry(registryOptions(config));
       try {

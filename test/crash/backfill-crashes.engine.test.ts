@@ -118,7 +118,7 @@ describe('a load whose processes are killed again and again', () => {
       assert.equal(load!.phase, 'live', killed);
       assert.deepEqual(others, [], `one load, resumed; ${killed}`);
       const begun = runs.map(({ lines }) => lines.filter(({ msg }) => msg === 'publish begins').length);
-      // One publication is of the manifest.
+      // Three publications say that the load has begun, that everything is there, and that it was read.
       const again = begun.reduce((sum, n) => sum + n, 0) - load!.pieces;
       t.diagnostic(`${load!.pieces} pieces, ${again} begun again; ${killed}`);
       assert.ok(phases.filter((phase) => / publish/.test(phase)).length >= KILLS / 2, killed);

@@ -4,6 +4,9 @@ import type { Mutant } from './mutant.ts';
 
 const PUBLISHER = 'test/producers/load-publisher.test.ts';
 const BACKFILL = 'test/service/backfill.engine.test.ts';
+const PIECES = 'test/connections/postgres/table-pieces.engine.test.ts';
+const CLAIM = 'src/producers/load-claim.ts';
+const CLAIMS = 'test/producers/load-claim.test.ts';
 const FROM_TOPIC = 'test/producers/load-from-topic.test.ts';
 
 const fromDeltaMutants: readonly Mutant[] = [
@@ -90,21 +93,68 @@ const fromDeltaMutants: readonly Mutant[] = [
     promise: 'B4',
     name: 'begins a load anew whose pieces are on the topic already',
     file: 'src/producers/load-publisher.ts',
-    find: "if (position === null || position['load'] !== load) return NOTHING;",
-    put: 'return NOTHING;',
+    find: 'let done = publishedSoFar(await openedFor(options, load));',
+    put: 'let done = publishedSoFar({ ...(await openedFor(options, load)), parts: 0, at: null });',
     caughtBy: [PUBLISHER, 'goes on behind what another process has published, and reads nothing of it'],
   },
   {
     promise: 'B4',
     name: 'publishes a piece again whose answer was lost',
     file: 'src/producers/load-publisher.ts',
-    find: 'log.publish({ changes, rejected: rejectedChanges, position: { load, parts, rows, rejected } }),',
-    put: `{
-        const position = { load, parts, rows, rejected };
-        const again = () => log.publish({ changes, rejected: rejectedChanges, position });
-        return again().catch(again);
-      },`,
+    find: '({ changes, rejectedChanges, ...so }) =>\n        log.publish({',
+    put: `({ changes, rejectedChanges, ...so }) =>
+        (async (batch) => await log.publish(batch).catch(() => log.publish(batch)))({`,
     caughtBy: [PUBLISHER, 'every row is on the topic once, whatever fails or answers late'],
+  },
+  {
+    promise: 'B4',
+    name: 'forgets where in a piece it was',
+    file: 'src/producers/load-publisher.ts',
+    find: 'at: done.at };',
+    put: 'at: null };',
+    caughtBy: [
+      PUBLISHER,
+      'goes on in the midst of a piece that is more than may be held, and publishes part by part',
+    ],
+  },
+  {
+    promise: 'B5',
+    name: 'fences a load of another target before it looks whether there is one',
+    file: CLAIM,
+    find: 'check(await topics.newestLoad());',
+    put: '',
+    caughtBy: [
+      CLAIMS,
+      'a second is refused, naming the first and its target, and the first is not disturbed',
+    ],
+    saying: /a newer producer is open/,
+  },
+  {
+    promise: 'B5',
+    name: 'does not look again once nobody else can begin',
+    file: CLAIM,
+    find: 'check(await log.open());',
+    put: 'await log.open();',
+    caughtBy: [CLAIMS, 'is refused also where the first began in the moment between looking and opening'],
+  },
+  {
+    promise: 'B5',
+    name: 'publishes a load once more from its beginning where the records of another have replaced its own',
+    file: CLAIM,
+    find: 'throw replaced(name, load, loadOnTopic(stored));',
+    put: 'return { load, parts: 0, at: null, rows: 0, rejected: 0 };',
+    caughtBy: [
+      PUBLISHER,
+      'publishes nothing once another target’s load has taken its place: it would replace the records of that',
+    ],
+  },
+  {
+    promise: 'B5',
+    name: 'keeps others from loading a table for ever',
+    file: CLAIM,
+    find: 'position: positionWhenOver(stored)',
+    put: 'position: stored',
+    caughtBy: [CLAIMS, 'may begin once the first has all its records, or is given up'],
   },
   {
     promise: 'B5',
@@ -187,6 +237,17 @@ const fromDeltaMutants: readonly Mutant[] = [
   },
   {
     promise: 'B7',
+    name: 'says that versions of Delta are gone, and not which load copies one of them',
+    file: 'src/connections/databricks/snapshot.ts',
+    find: 'yield* reading;\n      } catch (error) {\n        tellOfLoad(error);',
+    put: 'yield* reading;\n      } catch (error) {\n        throw error;',
+    caughtBy: [
+      BACKFILL,
+      'says so where its version was vacuumed between two of its pieces, until it begins anew',
+    ],
+  },
+  {
+    promise: 'B7',
     name: 'drops rows that can never be one of the table, and says nothing',
     file: 'src/producers/load-publisher.ts',
     find: 'rejectedChanges.push(reject(each.code, each.message, each.payload));',
@@ -203,6 +264,36 @@ const fromDeltaMutants: readonly Mutant[] = [
       'test/service/backfill-captured.engine.test.ts',
       'fills an empty one, unless people have written to it meanwhile',
     ],
+  },
+  {
+    promise: 'B8',
+    name: 'holds a whole file, however large it is',
+    file: 'src/connections/databricks/local-lines.ts',
+    find: 'Math.min(bytes, size - at)',
+    put: 'size - at',
+    caughtBy: [
+      'test/connections/databricks/local-lines.test.ts',
+      'are held as few at a time as fit, or as twice the widest takes',
+    ],
+  },
+  {
+    promise: 'B8',
+    name: 'holds a whole range of a table, however wide its rows are',
+    file: 'src/connections/postgres/table-pieces.ts',
+    find: '(options.bytesPerPart ?? BYTES_PER_PART) && lines > 0',
+    put: 'Number.POSITIVE_INFINITY && lines > 0',
+    caughtBy: [
+      PIECES,
+      'is read in parts of bounded text, each going on behind the last key of the one before',
+    ],
+  },
+  {
+    promise: 'B11',
+    name: 'goes on in the midst of the rows of a key',
+    file: 'src/connections/postgres/table-pieces.ts',
+    find: 'const cells = end === 0 ? all : all.slice(0, end);',
+    put: 'const cells = all;',
+    caughtBy: [PIECES, 'keeps rows of one key together: the place behind them is that key'],
   },
   {
     promise: 'B8',

@@ -11,17 +11,22 @@ export const begunLoad = (id: string): Load =>
 
 /** A load from Delta that gets as far as its version; `more` stands in the place of what it finds. */
 export function beginningDeps(more: {
+  readonly topic?: FakeTopic;
+  readonly postgresId?: string;
+  readonly id?: string;
   readonly topics?: object;
   readonly source?: object;
   readonly loads?: object;
   readonly onRetry?: (error: unknown) => void;
 }): BackfillDeps {
+  const { topic = new FakeTopic(), id = 'load-1' } = more;
   return {
     name: 'employees',
-    log: new FakeTopic().log(),
+    postgresId: more.postgresId ?? 'postgres',
+    log: topic.log(),
     leadership: new FakeLeadership().port(),
     captured: null,
-    newId: () => 'load-1',
+    newId: () => id,
     onProgress: () => {},
     onRetry: more.onRetry ?? (() => {}),
     random: () => 0,
@@ -30,6 +35,7 @@ export function beginningDeps(more: {
       ends: async () => [0n],
       changesLow: async () => [0n],
       changesEnds: async () => [0n],
+      newestLoad: async () => topic.position,
       ...more.topics,
     },
     source: {
@@ -38,7 +44,7 @@ export function beginningDeps(more: {
     },
     loads: {
       newest: async () => null,
-      begin: async () => begunLoad('load-1'),
+      begin: async () => begunLoad(id),
       pinned: () => Promise.reject(ENOUGH),
       noteError: async () => {},
       ...more.loads,

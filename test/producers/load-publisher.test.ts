@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { FencedError } from '../../src/errors.ts';
-import type { PublishedSoFar, SnapshotRow } from '../../src/ports/load.ts';
+import { FencedError, type OperatorError } from '../../src/errors.ts';
+import { progressPosition } from '../../src/flow/load-manifest.ts';
+import type { PublishedSoFar, SnapshotPart, SnapshotRest, SnapshotRow } from '../../src/ports/load.ts';
 import { publishLoad, type LoadPublisherOptions } from '../../src/producers/load-publisher.ts';
 import { seededRandom } from '../support/change-generator.ts';
 import { employee, employees } from './employees.ts';
@@ -11,13 +12,17 @@ import { withFaults, type Fault } from './faults.ts';
 const PIECES = 12;
 const ROWS_PER_PIECE = 5;
 
-/** A snapshot in memory that counts what is read of it. */
-function snapshot(change: (piece: number, rows: SnapshotRow[]) => SnapshotRow[] = (_, rows) => rows) {
+/** A snapshot in memory that counts what is read of it; the place in a piece is a number of rows. */
+function snapshot(
+  change: (piece: number, rows: SnapshotRow[]) => SnapshotRow[] = (_, rows) => rows,
+  perPart = ROWS_PER_PIECE,
+) {
   const reads: number[] = [];
   return {
     reads,
     pieces: Array.from({ length: PIECES }, (_, piece) => `piece ${piece}`),
-    async *read(pieces: readonly string[]): AsyncGenerator<readonly SnapshotRow[]> {
+    async *read({ pieces, at }: SnapshotRest): AsyncGenerator<SnapshotPart> {
+      let from = Number(at ?? 0);
       for (const piece of pieces) {
         const index = Number(piece.slice(6));
         reads.push(index);
@@ -26,7 +31,11 @@ function snapshot(change: (piece: number, rows: SnapshotRow[]) => SnapshotRow[] 
           kind: 'row',
           row: employee(index * ROWS_PER_PIECE + n),
         }));
-        yield change(index, rows);
+        const all = change(index, rows);
+        for (; from + perPart < all.length; from += perPart)
+          yield { rows: all.slice(from, from + perPart), at: String(from + perPart) };
+        yield { rows: all.slice(from), at: null };
+        from = 0;
       }
     },
   };
@@ -37,8 +46,12 @@ function publish(
   source: ReturnType<typeof snapshot>,
   more: Partial<LoadPublisherOptions> = {},
 ): Promise<PublishedSoFar> {
+  topic.position ??= progressPosition({ load: 'load-1', postgresId: 'postgres' }, NOTHING);
   return publishLoad(
     {
+      name: 'employees',
+      postgresId: 'postgres',
+      topics: { newestLoad: async () => topic.position },
       load: 'load-1',
       pinned: { tableId: 'table-1', version: 7, ts: 1000, rows: PIECES * ROWS_PER_PIECE },
       pieces: source.pieces,
@@ -56,13 +69,14 @@ function publish(
   );
 }
 
+const NOTHING = { parts: 0, at: null, rows: 0, rejected: 0 };
 const ALL = Array.from({ length: PIECES * ROWS_PER_PIECE }, (_, id) => String(id));
 
 describe('publishing a load', () => {
   it('publishes each row once, with the load, the version and its time', async () => {
     const topic = new FakeTopic();
     const published = await publish(topic, snapshot());
-    assert.deepEqual(published, { parts: PIECES, rows: ALL.length, rejected: 0 });
+    assert.deepEqual(published, { parts: PIECES, at: null, rows: ALL.length, rejected: 0 });
     assert.deepEqual(
       topic.changes.map(({ key }) => key),
       ALL,
@@ -86,7 +100,7 @@ describe('publishing a load', () => {
     topic.position = { load: 'load-1', parts: 9, rows: 45, rejected: 0 };
     const source = snapshot();
     const published = await publish(topic, source);
-    assert.deepEqual(published, { parts: PIECES, rows: ALL.length, rejected: 0 });
+    assert.deepEqual(published, { parts: PIECES, at: null, rows: ALL.length, rejected: 0 });
     assert.deepEqual(source.reads, [9, 10, 11]);
     assert.deepEqual(
       topic.changes.map(({ key }) => key),
@@ -96,7 +110,7 @@ describe('publishing a load', () => {
 
   it('tells how much is read, with what was published before, and no row twice', async () => {
     const topic = new FakeTopic();
-    topic.position = { load: 'load-1', parts: 9, rows: 44, rejected: 1 };
+    topic.position = { load: 'load-1', parts: 9, at: null, rows: 44, rejected: 1 };
     const read: number[] = [];
     const faults: Fault[] = ['none', 'before'];
     await publish(topic, snapshot(), {
@@ -107,11 +121,36 @@ describe('publishing a load', () => {
     assert.ok(read.length > PIECES - 9, 'it began again');
   });
 
-  it('begins at the start where the position is one of an older load', async () => {
+  it('goes on in the midst of a piece that is more than may be held, and publishes part by part', async () => {
     const topic = new FakeTopic();
-    topic.position = { load: 'load-0', parts: 9, rows: 45, rejected: 0 };
-    await publish(topic, snapshot());
-    assert.equal(topic.changes.length, ALL.length);
+    const source = snapshot(undefined, 2);
+    topic.position = { load: 'load-1', parts: 9, at: '2', rows: 47, rejected: 0 };
+    const published = await publish(topic, source);
+    assert.deepEqual(published, { parts: PIECES, at: null, rows: ALL.length, rejected: 0 });
+    assert.deepEqual(
+      topic.changes.map(({ key }) => key),
+      ALL.slice(47),
+    );
+    assert.ok(topic.transactions.every(({ changes }) => changes.length <= 2));
+  });
+
+  it('publishes nothing once another target’s load has taken its place: it would replace the records of that', async () => {
+    const topic = new FakeTopic();
+    topic.position = progressPosition({ load: 'load-2', postgresId: 'replica' }, NOTHING);
+    await assert.rejects(publish(topic, snapshot()), (error: OperatorError) => {
+      assert.equal(error.code, 'LOAD_TOPIC_REPLACED');
+      assert.match(error.message, /^The load load-2 of employees, begun by target replica, .* load load-1 /);
+      return true;
+    });
+    assert.equal(topic.transactions.length, 0);
+  });
+
+  it('publishes nothing where the topic of positions was lost: what is published is not known', async () => {
+    const topic = new FakeTopic();
+    const log = topic.log();
+    const lost = { ...log, open: () => log.open().then(() => null) };
+    await assert.rejects(publish(topic, snapshot(), { log: lost }), { code: 'LOAD_TOPIC_REPLACED' });
+    assert.equal(topic.transactions.length, 0);
   });
 
   it('sets aside rows that can never be one of the table, and counts them', async () => {
@@ -126,7 +165,7 @@ describe('publishing a load', () => {
           ],
     );
     const published = await publish(topic, source);
-    assert.deepEqual(published, { parts: PIECES, rows: ALL.length - 2, rejected: 2 });
+    assert.deepEqual(published, { parts: PIECES, at: null, rows: ALL.length - 2, rejected: 2 });
     assert.deepEqual(
       topic.rejected.map(({ code }) => code),
       ['KEY_MISSING', 'VALUE_INVALID'],
@@ -173,7 +212,7 @@ describe('publishing a load', () => {
     let faults = 0;
     for (let round = 0; round < 40; round++) {
       const topic = new FakeTopic();
-      const source = snapshot();
+      const source = snapshot(undefined, 2);
       const next = (): Fault => {
         if (random() > 0.08) return 'none';
         faults += 1;

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { OperatorError } from '../../src/errors.ts';
-import type { Load, PublishedSoFar, SnapshotRow } from '../../src/ports/load.ts';
+import { progressPosition } from '../../src/flow/load-manifest.ts';
+import type { Load, PublishedSoFar, SnapshotPart, SnapshotRest } from '../../src/ports/load.ts';
 import type { BackfillDeps, BackfillProgress } from '../../src/producers/backfill-deps.ts';
 import { publishAndLoad } from '../../src/producers/publish-and-load.ts';
 import { employee, employees } from './employees.ts';
@@ -23,6 +24,10 @@ type Loading = BackfillDeps['loader']['run'];
 
 function start(run: Loading, missing = 0) {
   const topic = new FakeTopic();
+  topic.position = progressPosition(
+    { load: LOAD.id, postgresId: 'postgres' },
+    { parts: 0, at: null, rows: 0, rejected: 0 },
+  );
   const noted = { acknowledged: [] as PublishedSoFar[], applied: [] as number[], ends: [] as unknown[] };
   let progress = { read: 0, published: 0, rejected: 0, applied: 0 } as BackfillProgress;
   let furthest = 0;
@@ -40,16 +45,18 @@ function start(run: Loading, missing = 0) {
       noteApplied: async (_: string, rows: number) => void noted.applied.push(rows),
       published: async (_: string, ends: unknown) => void noted.ends.push(ends),
     },
+    name: 'employees',
     topics: { ends: async () => [99n] },
     loader: { run },
     source: {
-      async *read(pieces: readonly string[]): AsyncGenerator<readonly SnapshotRow[]> {
+      async *read({ pieces }: SnapshotRest): AsyncGenerator<SnapshotPart> {
         for (const piece of pieces) {
           await tick();
-          yield Array.from({ length: ROWS_PER_PIECE - missing }, (_, n) => ({
+          const rows = Array.from({ length: ROWS_PER_PIECE - missing }, (_, n) => ({
             kind: 'row' as const,
             row: employee(Number(piece) * ROWS_PER_PIECE + n),
           }));
+          yield { rows, at: null };
         }
       },
     },
@@ -79,7 +86,12 @@ describe('publishing and loading side by side', () => {
     assert.equal(started.topic.changes.length, PINNED.rows);
     assert.ok(started.furthest() > MOST_AHEAD - ROWS_PER_PIECE, `${started.furthest()} rows ahead at most`);
     assert.ok(started.furthest() <= MOST_AHEAD, `${started.furthest()} rows ahead`);
-    assert.deepEqual(started.noted.acknowledged.at(-1), { parts: PIECES, rows: PINNED.rows, rejected: 0 });
+    assert.deepEqual(started.noted.acknowledged.at(-1), {
+      parts: PIECES,
+      at: null,
+      rows: PINNED.rows,
+      rejected: 0,
+    });
     assert.deepEqual(started.noted.ends, [[99n]]);
     assert.equal(started.noted.applied.at(-1), PINNED.rows);
   });

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { startBackfill, textOf } from '../support/backfill-run.ts';
 import { endsWell } from '../support/ends-well.ts';
@@ -340,6 +341,60 @@ describe('what a load refuses', () => {
       assert.equal(await resumed.ended(), 1);
       assert.match(textOf(resumed), /LOAD_VERSION_GONE/);
       assert.match(textOf(resumed), /--restart/);
+
+      const anew = later(startBackfill([...args, '--restart']), (made) => made.kill());
+      assert.equal(await anew.ended(), 0, textOf(anew));
+      const found = await history(site);
+      assert.equal(found.size, ROWS);
+      assert.equal(found.get(17)![0]!.salary, '18.00');
+    },
+  );
+});
+
+describe('a load without a volume', () => {
+  const later = undoing();
+
+  it(
+    'says so where its version was vacuumed between two of its pieces, until it begins anew',
+    { timeout: 300_000 },
+    async () => {
+      const site = later(await openSite({ prefix: 'backfill_no_volume' }), (made) => made.drop());
+      await fill(site, ROWS);
+      const input = JSON.parse(readFileSync(site.configFile, 'utf8')) as { databricks: object };
+      const databricks = { ...input.databricks, stagingVolume: undefined };
+      writeFileSync(site.configFile, JSON.stringify({ ...input, databricks }));
+      const args = [site.name, '--config', site.configFile, '--piece', '100'];
+
+      const published = async (): Promise<number> => {
+        const { rows } = await site.pool.query<{ n: number }>(
+          'SELECT count(*)::int AS n FROM deltaferry.load_parts WHERE published_at IS NOT NULL',
+        );
+        return rows[0]!.n;
+      };
+      const first = later(startBackfill(args), (made) => made.kill());
+      await until(
+        'some pieces to be published',
+        async () => {
+          if (!first.alive()) throw new Error(textOf(first));
+          return (await published()) > 0;
+        },
+        { everyMs: 5 },
+      );
+      await first.kill();
+      assert.equal((await newestLoad(site))?.phase, 'snapshot', 'not all of them');
+      const pieces = await site.pool.query<{ piece: string }>(
+        'SELECT piece FROM deltaferry.load_parts WHERE part = 0',
+      );
+      assert.match(pieces.rows[0]!.piece, /^bucket 0 of /, 'read as results');
+
+      await change(site, 'UPDATE $T SET salary = salary + 1');
+      await change(site, 'SET spark.databricks.delta.retentionDurationCheck.enabled = false');
+      await change(site, `VACUUM ${site.deltaTable} RETAIN 0 HOURS`);
+      const resumed = later(startBackfill([...args, '--resume']), (made) => made.kill());
+      assert.equal(await resumed.ended(), 1);
+      assert.match(textOf(resumed), /LOAD_VERSION_GONE/);
+      assert.match(textOf(resumed), /begin anew with the newest version: .*--restart/i);
+      assert.equal((await history(site)).size, 0);
 
       const anew = later(startBackfill([...args, '--restart']), (made) => made.kill());
       assert.equal(await anew.ended(), 0, textOf(anew));

@@ -10,13 +10,21 @@ let swept: Promise<void> | null = null;
 
 /** Runs the work with a folder of its own below the system's temporary one, which goes with it. */
 export async function withLocalFolder<T>(work: (folder: string) => Promise<T>): Promise<T> {
-  await (swept ??= removeLeftBehind());
-  const folder = await mkdtemp(join(tmpdir(), PREFIX));
+  const folder = await makeLocalFolder();
   try {
     return await work(folder);
   } finally {
-    await rm(folder, { recursive: true, force: true });
+    await removeLocalFolder(folder);
   }
+}
+
+export async function makeLocalFolder(): Promise<string> {
+  await (swept ??= removeLeftBehind());
+  return await mkdtemp(join(tmpdir(), PREFIX));
+}
+
+export async function removeLocalFolder(folder: string): Promise<void> {
+  await rm(folder, { recursive: true, force: true });
 }
 
 /** Removes the folders of processes that were killed; those of other users stay. */

@@ -6,12 +6,19 @@ import type { SnapshotRow } from '../../ports/load.ts';
 
 type Cells = readonly (string | null)[];
 
+export interface NumberedRow {
+  readonly bucket: number;
+  readonly row: SnapshotRow;
+  /** Of its line. */
+  readonly length: number;
+}
+
 /** Reads what the statements of snapshot-sql.ts give: JSON arrays, one per line. */
 export function snapshotReader(mapping: TableMapping): {
-  /** A whole file; each line has its end. */
+  /** Lines of a file; each has its end. */
   readonly file: (text: string) => SnapshotRow[];
   /** Behind each line's first cell, its bucket. */
-  readonly numbered: (lines: readonly string[]) => { readonly bucket: number; readonly row: SnapshotRow }[];
+  readonly numbered: (lines: readonly string[]) => NumberedRow[];
 } {
   const parsers = mapping.columns.map(({ type, name }) => parserFor(type, name));
 
@@ -34,6 +41,10 @@ export function snapshotReader(mapping: TableMapping): {
   return {
     file: (text) => parse(text.trimEnd().replaceAll('\n', ',')).map(read),
     numbered: (lines) =>
-      parse(lines.join(',')).map(([bucket, ...cells]) => ({ bucket: Number(bucket), row: read(cells) })),
+      parse(lines.join(',')).map(([bucket, ...cells], index) => ({
+        bucket: Number(bucket),
+        row: read(cells),
+        length: lines[index]?.length ?? 0,
+      })),
   };
 }

@@ -22,12 +22,12 @@ export function exportSql(snapshot: Snapshot, folder: string, linesPerFile: numb
 
 /**
  * The same lines as a column `line`, each with the bucket of `:buckets` that its key's hash falls into as its first
- * cell: those from `:first` on, in their order.
+ * cell: those from `:first` on, in their order. Within one they are in that of the key: as it is unique, the same each time.
  */
 export function bucketsSql(snapshot: Snapshot): string {
   const keys = snapshot.mapping.key.map((name) => `c.${quoteDatabricksIdent(name)}`);
   const bucket = `pmod(xxhash64(${keys.join(', ')}), :buckets)`;
-  return `${lineOf(snapshot, 'line', [`cast(${bucket} AS string)`])} WHERE ${bucket} >= :first ORDER BY ${bucket}`;
+  return `${lineOf(snapshot, 'line', [`cast(${bucket} AS string)`])} WHERE ${bucket} >= :first ORDER BY ${[bucket, ...keys].join(', ')}`;
 }
 
 export function countSql({ table, version }: Snapshot): string {

@@ -2,13 +2,19 @@ import { randomUUID } from 'node:crypto';
 import type { Micros } from '../../change/change.ts';
 import type { TableMapping } from '../../change/table.ts';
 import { BugError, OperatorError } from '../../errors.ts';
-import type { PinnedVersion, SnapshotRow, SnapshotSource } from '../../ports/load.ts';
+import type {
+  PinnedVersion,
+  SnapshotPart,
+  SnapshotRest,
+  SnapshotRow,
+  SnapshotSource,
+} from '../../ports/load.ts';
 import { quoteDatabricksQualified } from '../identifiers.ts';
 import { textOf, type Databricks } from './client.ts';
 import { loadFolder, removeLoadFiles } from './load-staging.ts';
 import { bucketsSql, countSql, exportSql } from './snapshot-sql.ts';
 import { snapshotReader } from './snapshot-lines.ts';
-import { getFile, listFiles } from './staging.ts';
+import { getLines, listFiles } from './staging.ts';
 
 export interface SnapshotOptions {
   /** Shared with others. */
@@ -20,14 +26,18 @@ export interface SnapshotOptions {
   readonly volume: string | undefined;
   /** Most rows of a piece; default 50,000. */
   readonly rowsPerPiece?: number | undefined;
+  /** Most text of a part, but for a row that is wider; default 8 MB. */
+  readonly bytesPerPart?: number | undefined;
   /** The warehouse refused the export: the slower way is taken. */
   readonly onRefused?: (error: OperatorError) => void;
 }
 
 const ROWS_PER_PIECE = 50_000;
-/** What a piece takes in memory, roughly: it is read whole. */
+/** The text of a piece, at a guess: its rows are of any width, and only fetching it takes that much, of the disk. */
 const BYTES_PER_PIECE = 16 * 1024 * 1024;
-/** Text and objects of a row against its size in the table's files. */
+/** Text of a part, which is held whole, as objects too, beside two others that are being published. */
+const BYTES_PER_PART = 8 * 1024 * 1024;
+/** Text of a row against its size in the table's files, as a rule. */
 const GROWTH = 8;
 /** Rows so wide that these are too many grow less: almost all of them is text. */
 const FEWEST_ROWS = 8;
@@ -42,6 +52,7 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
   const quoted = quoteDatabricksQualified(table);
   const about = (doing: string) => ({ doing, table, mapping: mapping.name });
   const reader = snapshotReader(mapping);
+  const bytesPerPart = options.bytesPerPart ?? BYTES_PER_PART;
   const snapshotOf = ({ version }: PinnedVersion) => ({ mapping, table, version });
 
   async function pin(): Promise<PinnedVersion> {
@@ -116,20 +127,24 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
       .sort();
   }
 
-  async function* readFiles(
-    paths: readonly string[],
-    signal: AbortSignal,
-  ): AsyncGenerator<readonly SnapshotRow[]> {
-    for (const path of paths)
-      yield reader.file(await getFile(client, path, { ...about('fetching an exported file'), signal }));
+  /** The place in a file is a byte. */
+  async function* readFiles({ pieces, at }: SnapshotRest, signal: AbortSignal): AsyncGenerator<SnapshotPart> {
+    let from = Number(at ?? 0);
+    for (const path of pieces) {
+      const statement = { ...about('fetching an exported file'), signal };
+      for await (const { text, next } of getLines(client, path, { from, bytes: bytesPerPart }, statement))
+        yield { rows: reader.file(text), at: next === null ? null : String(next) };
+      from = 0;
+    }
   }
 
-  /** All of them by one statement: each would read the whole version again. */
+  /** All of them by one statement: each would read the whole version again. The place in a bucket is a number of rows. */
   async function* readBuckets(
     [first, buckets]: readonly [number, number],
+    at: string | null,
     pinned: PinnedVersion,
     signal: AbortSignal,
-  ): AsyncGenerator<readonly SnapshotRow[]> {
+  ): AsyncGenerator<SnapshotPart> {
     const pages = client.stream({
       ...about(`reading version ${pinned.version}`),
       sql: bucketsSql(snapshotOf(pinned)),
@@ -137,20 +152,27 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
       timeoutMs: EXPORT_MS,
       signal,
     });
+    const toSkip = Number(at ?? 0);
     let current = first;
+    let seen = 0;
     let rows: SnapshotRow[] = [];
-    for await (const page of pages)
-      for (const { bucket, row } of reader.numbered(page)) {
-        for (; current < bucket; current++) {
-          yield rows;
-          rows = [];
-        }
-        rows.push(row);
-      }
-    for (; current < buckets; current++) {
-      yield rows;
+    let bytes = 0;
+    function part(place: string | null): SnapshotPart {
+      const some = rows;
       rows = [];
+      bytes = 0;
+      return { rows: some, at: place };
     }
+    for await (const page of pages)
+      for (const { bucket, row, length } of reader.numbered(page)) {
+        for (; current < bucket; current++, seen = 0) yield part(null);
+        seen += 1;
+        if (current === first && seen <= toSkip) continue;
+        if (bytes + length > bytesPerPart && rows.length > 0) yield part(String(seen - 1));
+        rows.push(row);
+        bytes += length;
+      }
+    for (; current < buckets; current++) yield part(null);
   }
 
   return {
@@ -171,12 +193,12 @@ export function createSnapshotSource(options: SnapshotOptions): SnapshotSource {
       return Array.from({ length: buckets }, (_, bucket) => `bucket ${bucket} of ${buckets}`);
     },
 
-    async *read(pieces, pinned, signal) {
-      const bucket = BUCKET.exec(pieces[0] ?? '');
+    async *read(rest, pinned, signal) {
+      const bucket = BUCKET.exec(rest.pieces[0] ?? '');
       const reading =
         bucket === null
-          ? readFiles(pieces, signal)
-          : readBuckets([Number(bucket[1]), Number(bucket[2])], pinned, signal);
+          ? readFiles(rest, signal)
+          : readBuckets([Number(bucket[1]), Number(bucket[2])], rest.at, pinned, signal);
       try {
         yield* reading;
       } catch (error) {

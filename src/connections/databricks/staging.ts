@@ -1,11 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { readFile, writeFile } from 'node:fs/promises';
+import { writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { BugError } from '../../errors.ts';
 import { textOf, type Databricks, type DatabricksRow, type Statement } from './client.ts';
 import type { DatabricksWhere } from './errors.ts';
-import { withLocalFolder } from './local-folder.ts';
+import { makeLocalFolder, removeLocalFolder, withLocalFolder } from './local-folder.ts';
+import { linesOf, type SomeLines } from './local-lines.ts';
 
 /** Files of one sink in a volume: written for one merge, then removed. */
 export interface Staging {
@@ -70,17 +71,21 @@ export async function putFile(
   });
 }
 
-/** The text of the file of this path. */
-export async function getFile(
+/** The lines of the file of this path from a byte on: it is fetched whole, which takes disk, and held in parts of so many bytes. */
+export async function* getLines(
   client: Databricks,
   path: string,
+  { from, bytes }: { readonly from: number; readonly bytes: number },
   statement: Omit<Statement, 'sql' | 'localFolder'>,
-): Promise<string> {
-  return await withLocalFolder(async (localFolder) => {
+): AsyncGenerator<SomeLines> {
+  const localFolder = await makeLocalFolder();
+  try {
     const file = join(localFolder, 'piece');
     await client.query({ ...statement, sql: `GET ${quoted(path)} TO ${quoted(file)}`, localFolder });
-    return await readFile(file, 'utf8');
-  });
+    yield* linesOf(file, from, bytes);
+  } finally {
+    await removeLocalFolder(localFolder);
+  }
 }
 
 export async function removeFile(client: Databricks, path: string, where: FileWhere): Promise<void> {

@@ -3,12 +3,13 @@ import { TransientError } from '../../errors.ts';
 import type { LoadReading, LoadRecords, LoadRecordsPart } from '../../ports/load.ts';
 import { partitionCount, withCluster } from './cluster.ts';
 import { translateKafka } from './errors.ts';
+import { createFetchRoom } from './fetch-room.ts';
 import { fetchCommitted, type PartitionFetch } from './fetch.ts';
 
 export interface LoadRecordsOptions {
   readonly kafka: Kafka;
   readonly topic: string;
-  /** As they lie on the topic, compressed; default 256 KB: its records take thirty times that. */
+  /** As they lie on the topic, compressed; default 256 KB. It is less where more than thirty times that comes of it. */
   readonly maxBytesPerPartition?: number | undefined;
   /** Per fetch of all partitions of a broker; default 2 MB. */
   readonly maxBytes?: number | undefined;
@@ -41,6 +42,7 @@ interface Flow {
 /** Reads a topic outside of any group: who reads what, and how far, is the caller's own affair. */
 export function createLoadRecords(options: LoadRecordsOptions): LoadRecords {
   const { kafka, topic } = options;
+  const room = createFetchRoom(options.maxBytesPerPartition ?? 256 * 1024);
 
   async function read(reading: LoadReading, signal: AbortSignal): Promise<void> {
     const failed = new AbortController();
@@ -61,11 +63,11 @@ export function createLoadRecords(options: LoadRecordsOptions): LoadRecords {
         while (!stopping.aborted) {
           const open = flows.filter((flow) => !isDone(flow, reading));
           if (open.length === 0 && flows.every(({ inHand }) => inHand === 0)) return;
-          const room = IN_HAND_IN_ALL - flows.reduce((sum, { inHand }) => sum + inHand, 0);
+          const free = IN_HAND_IN_ALL - flows.reduce((sum, { inHand }) => sum + inHand, 0);
           const wanting = open
             .filter(({ inHand }) => inHand < IN_HAND)
             .sort((a, b) => Number(b.starved) - Number(a.starved) || a.turn - b.turn)
-            .slice(0, room);
+            .slice(0, free);
           if (wanting.length === 0) await oneHandled(flows);
           else deliver(await fetchAll(cluster, wanting), flows, reading, (error) => failed.abort(error));
         }
@@ -96,7 +98,7 @@ export function createLoadRecords(options: LoadRecordsOptions): LoadRecords {
     const limits = {
       maxWaitMs: MAX_WAIT_MS,
       maxBytes: (options.maxBytes ?? 2 * 1024 * 1024) * stretch,
-      maxBytesPerPartition: (options.maxBytesPerPartition ?? 256 * 1024) * stretch,
+      maxBytesPerPartition: room.bytes() * stretch,
     };
     const parts = await Promise.all(
       Object.entries(leaders).map(([leader, partitions]) => {
@@ -105,7 +107,9 @@ export function createLoadRecords(options: LoadRecordsOptions): LoadRecords {
         return fetchCommitted(cluster, leader, topic, offsets, limits);
       }),
     );
-    return parts.flat();
+    const fetched = parts.flat();
+    room.fetched(fetched);
+    return fetched;
   }
 
   return { read };

@@ -16,14 +16,14 @@ export interface LoadTopicsOptions {
   readonly partitions: number;
   /** Largest record of the topic where it is created. */
   readonly maxMessageBytes: number;
-  /** Where the Delta feed keeps its position, and under which name. */
-  readonly feed: { readonly positionsTopic: string; readonly owner: string };
+  /** Where producers keep their positions; the names of the Delta feed and of whoever publishes loads. */
+  readonly positions: { readonly topic: string; readonly feed: string; readonly loads: string };
 }
 
 const DISCONNECT_MS = 3000;
 
 export function createLoadTopics(options: LoadTopicsOptions): LoadTopics {
-  const { kafka, topic, changesTopic, partitions, maxMessageBytes, feed } = options;
+  const { kafka, topic, changesTopic, partitions, maxMessageBytes, positions } = options;
   return {
     async prepare() {
       const topics = topicsAdmin(kafka);
@@ -69,9 +69,10 @@ export function createLoadTopics(options: LoadTopicsOptions): LoadTopics {
       return found;
     },
     async feedVersion(tableId) {
-      const position = await latestPosition(kafka, { topic: feed.positionsTopic, owner: feed.owner });
+      const position = await latestPosition(kafka, { topic: positions.topic, owner: positions.feed });
       return position?.['tableId'] === tableId ? Number(position['version']) : null;
     },
+    newestLoad: () => latestPosition(kafka, { topic: positions.topic, owner: positions.loads }),
   };
 }
 

@@ -3,7 +3,7 @@ import type { CapturedWay } from '../../ports/load.ts';
 import type { Snapshot } from '../../ports/postgres-log.ts';
 import { readGroup } from './control-state.ts';
 import { countBetween } from './load-edits.ts';
-import { notUnderWay } from './loads.ts';
+import { notUnderWay } from './load-phases.ts';
 import { inTransaction } from './transaction.ts';
 
 export interface CapturedWayOptions {

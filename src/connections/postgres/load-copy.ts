@@ -2,11 +2,12 @@ import type { PoolClient } from 'pg';
 import { SEES_NOTHING } from '../../flow/log-position.ts';
 import type { LoadCopy } from '../../ports/load.ts';
 import { instantText } from './instants.ts';
+import { from, notUnderWay } from './load-phases.ts';
 
-/** Notes what is known of a load that was just begun and whose records are on the topic already. */
+/** Notes what is known of a load that was just begun and whose records are on the topic already. Throws a FencedError where it is further. */
 export async function copied(client: PoolClient, id: string, copy: LoadCopy): Promise<void> {
   const { recordsOf, pinned, rows, rejected, endOffsets, liveOffsets } = copy;
-  await client.query(COPIED, [
+  const noted = await client.query(COPIED, [
     id,
     recordsOf,
     pinned.tableId,
@@ -19,6 +20,7 @@ export async function copied(client: PoolClient, id: string, copy: LoadCopy): Pr
     liveOffsets.map(String),
     SEES_NOTHING,
   ]);
+  if (noted.rowCount !== 1) throw notUnderWay(id);
 }
 
 /** The consumers that waited go on behind what was copied, wherever they stood. */
@@ -32,7 +34,7 @@ const COPIED = `
   SET phase = 'handover', records_of = $2, delta_table_id = $3, version = $4, event_time = $5, total_rows = $6,
       published_rows = $7, rejected_rows = $8, end_offsets = $9::bigint[], live_offsets = $10::bigint[],
       log_position = CASE WHEN captured THEN $11::pg_snapshot END
-  WHERE id = $1`;
+  WHERE id = $1 AND ${from('published')}`;
 
 const GO_ON = `
   UPDATE deltaferry.offsets o SET next_offset = l.live_offsets[o.partition + 1]

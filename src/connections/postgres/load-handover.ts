@@ -6,10 +6,11 @@ import { DEFAULT_HISTORY_COLUMNS, type HistoryColumnNames } from './history-ddl.
 import { instantText } from './instants.ts';
 import { goOnBehindCopy } from './load-copy.ts';
 import { hasEdits } from './load-edits.ts';
+import { from, notUnderWay } from './load-phases.ts';
 import { createReconcile } from './load-reconcile.ts';
 import { checkComplete, duplicateKeys, notEmpty } from './load-refusals.ts';
 import { dropLoadTable, loadTableNames } from './load-table-ddl.ts';
-import { from, holdsRows, notUnderWay, RELEASE } from './loads.ts';
+import { holdsRows, RELEASE } from './loads.ts';
 import { inTransaction } from './transaction.ts';
 
 export interface LoadHandoverOptions {

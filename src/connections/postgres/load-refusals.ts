@@ -1,13 +1,13 @@
 import { OperatorError } from '../../errors.ts';
 import type { Load } from '../../ports/load.ts';
 
-/** Throws where the rows beside the table are not all that were published. */
+/** Throws where the rows beside the table are not all that were published. Duplicates that compaction left show as this, and not as duplicates. */
 export function checkComplete(load: Load, rows: number): void {
   if (rows === load.publishedRows) return;
   throw new OperatorError({
     code: 'LOAD_INCOMPLETE',
     message: `The load ${load.id} published ${load.publishedRows} rows, but ${rows} came from topic ${load.topic}.`,
-    remedy: `Find what deletes records of ${load.topic} (it must be compacted only, never deleted from), then \`deltaferry backfill ${load.name} --restart\`.`,
+    remedy: `Either something deletes records of ${load.topic} (it must be compacted only, never deleted from), or the ${load.source === 'postgres' ? 'table in Postgres' : 'Delta table'} has several rows of one key, of which compaction leaves one: find which, mend it, then \`deltaferry backfill ${load.name} --restart\`.`,
   });
 }
 

@@ -1,12 +1,12 @@
 import type { Pool, PoolClient } from 'pg';
-import { FencedError } from '../../errors.ts';
-import { isUnderWay, phasesBefore, type LoadEvent, type LoadPhase } from '../../flow/load-state.ts';
+import type { LoadPhase } from '../../flow/load-state.ts';
 import type { Load, Loads, LoadStage, PinnedVersion } from '../../ports/load.ts';
 import { quoteQualified } from '../identifiers.ts';
 import { readGroup } from './control-state.ts';
 import type { PostgresWhere } from './errors.ts';
 import { instantOf, instantSql, instantText } from './instants.ts';
 import { copied } from './load-copy.ts';
+import { from, notUnderWay, UNDER_WAY } from './load-phases.ts';
 import { holdsRowsAlready } from './load-refusals.ts';
 import { createLoadTable, dropLoadTable } from './load-table-ddl.ts';
 import { inTransaction } from './transaction.ts';
@@ -136,12 +136,6 @@ export function createLoads(options: LoadsOptions): Loads {
   };
 }
 
-/** Whether the load is in a phase that the event may come from, as SQL. */
-export function from(event: LoadEvent): string {
-  const phases = phasesBefore(event).map((phase) => `'${phase}'`);
-  return `phase IN (${phases.join(', ')})`;
-}
-
 export async function holdsRows(client: PoolClient, target: string): Promise<boolean> {
   const { rows } = await client.query<{ found: boolean }>(
     `SELECT EXISTS (SELECT FROM ${quoteQualified(target)}) AS found`,
@@ -150,13 +144,6 @@ export async function holdsRows(client: PoolClient, target: string): Promise<boo
 }
 
 export const RELEASE = 'UPDATE deltaferry.offsets SET held_by = NULL WHERE held_by = $1';
-
-export function notUnderWay(id: string): FencedError {
-  return new FencedError({
-    code: 'LOAD_ENDED',
-    message: `The load ${id} is no longer under way: it was finished or given up meanwhile.`,
-  });
-}
 
 function sourceOf(isIntoDelta: boolean, isCopy: boolean): Load['source'] {
   if (isIntoDelta) return 'postgres';
@@ -247,12 +234,6 @@ function loadOf(row: LoadRow): Load {
   };
 }
 
-/** The phases of a load that is under way, as SQL. */
-export const UNDER_WAY = (['snapshot', 'handover', 'live', 'failed'] as const)
-  .filter(isUnderWay)
-  .map((phase) => `'${phase}'`)
-  .join(', ');
-
 const INSERT = `
   INSERT INTO deltaferry.loads (id, name, target, topic, phase, start_offsets, captured, source)
   VALUES ($1, $2, $3, $4, 'snapshot', $5::bigint[], $6, $7)`;
@@ -294,26 +275,26 @@ const NOTE_PIECES = `
 
 const ACKNOWLEDGE = `
   UPDATE deltaferry.loads SET published_rows = $2, rejected_rows = $3
-  WHERE id = $1 AND phase IN (${UNDER_WAY})`;
+  WHERE id = $1 AND ${UNDER_WAY}`;
 
 const ACKNOWLEDGE_PARTS = `
   UPDATE deltaferry.load_parts SET published_at = clock_timestamp()
   WHERE load = $1 AND part < $2 AND published_at IS NULL`;
 
-const APPLIED = `UPDATE deltaferry.loads SET applied_rows = $2 WHERE id = $1 AND phase IN (${UNDER_WAY})`;
+const APPLIED = `UPDATE deltaferry.loads SET applied_rows = $2 WHERE id = $1 AND ${UNDER_WAY}`;
 
 // Each may be repeated after its answer was lost.
 const PUBLISHED = `
   UPDATE deltaferry.loads SET phase = 'handover', end_offsets = $2::bigint[]
   WHERE id = $1 AND (${from('published')} OR (phase = 'handover' AND end_offsets = $2::bigint[]))`;
 
-const NOTE_ERROR = `UPDATE deltaferry.loads SET error = $2 WHERE id = $1 AND phase IN (${UNDER_WAY})`;
+const NOTE_ERROR = `UPDATE deltaferry.loads SET error = $2 WHERE id = $1 AND ${UNDER_WAY}`;
 
 const NOTE = `
   UPDATE deltaferry.loads
   SET stage = $2, stage_since = CASE WHEN stage = $2 THEN stage_since ELSE clock_timestamp() END,
       handover_seconds = $3, read_rows = $4, compared_rows = $5, held_up = $6
-  WHERE id = $1 AND phase IN (${UNDER_WAY})`;
+  WHERE id = $1 AND ${UNDER_WAY}`;
 
 const GIVE_UP = `
   UPDATE deltaferry.loads SET phase = 'failed', finished_at = coalesce(finished_at, now())

@@ -1,6 +1,6 @@
 import type { Pool } from 'pg';
 import type { RememberedDeletes } from '../../ports/remembered-deletes.ts';
-import { UNDER_WAY } from './loads.ts';
+import { UNDER_WAY } from './load-phases.ts';
 import { roleOf } from './pool.ts';
 import { inTransaction } from './transaction.ts';
 
@@ -39,5 +39,5 @@ const FORGET = `
   DELETE FROM deltaferry.orphan_deletes WHERE ctid = ANY (ARRAY(
     SELECT ctid FROM deltaferry.orphan_deletes
     WHERE target = $1 AND recorded_at < now() - $2::float8 * interval '1 millisecond'
-      AND NOT EXISTS (SELECT FROM deltaferry.loads WHERE target = $1 AND phase IN (${UNDER_WAY}))
+      AND NOT EXISTS (SELECT FROM deltaferry.loads WHERE target = $1 AND ${UNDER_WAY})
     ORDER BY recorded_at LIMIT $3 FOR UPDATE SKIP LOCKED))`;

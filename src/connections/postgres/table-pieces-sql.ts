@@ -32,7 +32,7 @@ export function tablePiecesSql({
       SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint AS ts, count(*) AS n FROM ${from}
       WHERE ${current}`,
 
-    /** Bytes of a row as text; null where there is none. */
+    /** Bytes of a row as text, by the first that are found; null where there is none. */
     width: `SELECT avg(octet_length(r::text))::float8 AS bytes FROM (SELECT ${columns} FROM ${from} LIMIT 500) AS r`,
 
     /** Every n-th key ($1). Any keys would do, so these come from what an index of the current versions holds. */
@@ -48,6 +48,6 @@ export function tablePiecesSql({
         current,
         ...(range.after ? [`ROW(${key.join(', ')}) > ${bound('after')}`] : []),
         ...(range.upTo ? [`ROW(${key.join(', ')}) <= ${bound('up_to')}`] : []),
-      ].join(' AND ')}) TO STDOUT`,
+      ].join(' AND ')} ORDER BY ${key.join(', ')}) TO STDOUT`,
   };
 }

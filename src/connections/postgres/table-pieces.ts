@@ -3,7 +3,7 @@ import type { Micros, Value } from '../../change/change.ts';
 import { postgresParserFor } from '../../change/postgres-text.ts';
 import type { TableMapping } from '../../change/table.ts';
 import { PoisonError } from '../../errors.ts';
-import type { SnapshotRow } from '../../ports/load.ts';
+import type { SnapshotPart, SnapshotRow } from '../../ports/load.ts';
 import type { PostgresWhere } from './errors.ts';
 import type { HistoryColumnNames } from './history-ddl.ts';
 import { instantOf } from './instants.ts';
@@ -21,6 +21,8 @@ export interface TablePiecesOptions {
   readonly history: Pick<HistoryColumnNames, 'offDate'> | null;
   /** Most rows of a piece, as they are when it is made; default 50,000. */
   readonly rowsPerPiece?: number | undefined;
+  /** Most text of what is read at a time, but for a row that is wider; default 16 MB. */
+  readonly bytesPerPart?: number | undefined;
 }
 
 /**
@@ -31,13 +33,17 @@ export interface TablePieces {
   /** Now, and how many rows there are. */
   count(): Promise<{ readonly ts: Micros; readonly rows: number }>;
   pieces(): Promise<readonly string[]>;
-  read(piece: string, signal: AbortSignal): Promise<readonly SnapshotRow[]>;
+  /** From a place in it on (null: its beginning), as many rows as may be held, in the order of their keys. */
+  read(piece: string, at: string | null, signal: AbortSignal): Promise<SnapshotPart>;
   close(): Promise<void>;
 }
 
 const ROWS_PER_PIECE = 50_000;
-/** What a piece takes in memory, roughly: it is read whole. */
-const BYTES_PER_PIECE = 16 * 1024 * 1024;
+/** The text of a piece, at a guess. */
+const BYTES_PER_PIECE = 8 * 1024 * 1024;
+/** What is read of one at a time is held whole: beyond that its statement is broken off, and another goes on. */
+const BYTES_PER_PART = 16 * 1024 * 1024;
+const LINE_END = 0x0a;
 
 interface Range {
   /** The texts of a key's columns; null: open at that end. The lower end is not part of the range. */
@@ -51,6 +57,7 @@ export function createTablePieces(options: TablePiecesOptions): TablePieces {
   const sql = tablePiecesSql(options);
   const where = (doing: string): PostgresWhere => ({ doing, table, role: roleOf(pool) });
   const rowOf = rowReader(mapping);
+  const keyTextOf = keyTexts(mapping);
 
   async function rowsPerPiece(): Promise<number> {
     const most = options.rowsPerPiece ?? ROWS_PER_PIECE;
@@ -75,28 +82,79 @@ export function createTablePieces(options: TablePiecesOptions): TablePieces {
         );
       }),
 
-    read: (piece, signal) =>
-      inTransaction(pool, where('reading rows'), async (client) => {
-        const { after, upTo } = JSON.parse(piece) as Range;
+    async read(piece, at, signal) {
+      const { after, upTo } = JSON.parse(piece) as Range;
+      const { text, isAll } = await copied({ after: at === null ? after : keyFrom(at), upTo }, signal);
+      const lines = text.split('\n');
+      // What is behind the last line's end.
+      lines.pop();
+      const all = lines.map((line) => line.split('\t'));
+      const { cells, at: next } = isAll ? { cells: all, at: null } : cut(all, keyTextOf);
+      return { rows: cells.map(rowOf), at: next };
+    },
+
+    close: () => pool.end(),
+  };
+
+  /** The lines of a range in the order of their keys, or its first ones. */
+  async function copied(
+    { after, upTo }: Range,
+    signal: AbortSignal,
+  ): Promise<{ readonly text: string; readonly isAll: boolean }> {
+    const chunks: Buffer[] = [];
+    let bytes = 0;
+    let lines = 0;
+    let isEnough = false;
+    try {
+      await inTransaction(pool, where('reading rows'), async (client) => {
         const stop = (): void => sever(client);
         signal.throwIfAborted();
         signal.addEventListener('abort', stop, { once: true });
         try {
           // COPY takes no parameters: the range comes as settings of the transaction.
           await client.query(SETTINGS, [JSON.stringify(after ?? []), JSON.stringify(upTo ?? [])]);
-          const chunks: Buffer[] = [];
           const copy = client.query(
             copyTo(sql.copy({ after: after !== null, upTo: upTo !== null })),
           ) as AsyncIterable<Buffer>;
-          for await (const chunk of copy) chunks.push(chunk);
-          return rowsOf(Buffer.concat(chunks).toString('utf8'), rowOf);
+          for await (const chunk of copy) {
+            chunks.push(chunk);
+            bytes += chunk.length;
+            lines += chunk.includes(LINE_END) ? 1 : 0;
+            isEnough = bytes > (options.bytesPerPart ?? BYTES_PER_PART) && lines > 0;
+            if (isEnough) stop();
+            if (isEnough) break;
+          }
         } finally {
           signal.removeEventListener('abort', stop);
         }
-      }),
+      });
+    } catch (error) {
+      signal.throwIfAborted();
+      if (!isEnough) throw error;
+    }
+    return { text: Buffer.concat(chunks).toString('utf8'), isAll: !isEnough };
+  }
+}
 
-    close: () => pool.end(),
-  };
+/**
+ * Without the rows of the last key, of which more may follow, unless there are no others. The place is the key
+ * before: rows may come, go and change until it is gone on with.
+ */
+function cut(
+  all: readonly (readonly string[])[],
+  keyOf: (cells: readonly string[]) => string,
+): { readonly cells: readonly (readonly string[])[]; readonly at: string } {
+  const last = keyOf(all.at(-1)!);
+  const end = all.findIndex((cells) => keyOf(cells) === last);
+  const cells = end === 0 ? all : all.slice(0, end);
+  return { cells, at: keyOf(cells.at(-1)!) };
+}
+
+const keyFrom = (at: string): readonly string[] => JSON.parse(at) as readonly string[];
+
+function keyTexts({ key, columns }: TableMapping): (cells: readonly string[]) => string {
+  const indexes = key.map((name) => columns.findIndex((column) => column.name === name));
+  return (cells) => JSON.stringify(indexes.map((index) => textOf(cells[index])));
 }
 
 /** Statistics of a table that was just filled know nothing yet, and a range is best read by the index of its key. */
@@ -105,19 +163,8 @@ const SETTINGS = `
          set_config('enable_seqscan', 'off', true), set_config('jit', 'off', true),
          set_config('max_parallel_workers_per_gather', '0', true)`;
 
-/** Lines of COPY's text format. */
-function rowsOf(text: string, rowOf: (cells: readonly string[]) => SnapshotRow): SnapshotRow[] {
-  if (text === '') return [];
-  const lines = text.split('\n');
-  // Behind the last line's end.
-  lines.pop();
-  return lines.map((line) => rowOf(line.split('\t')));
-}
-
 function rowReader(mapping: TableMapping): (cells: readonly string[]) => SnapshotRow {
   const parsers = mapping.columns.map(({ type, name }) => postgresParserFor(type, name));
-  const textOf = (cell: string | undefined): string | null =>
-    cell === undefined || cell === '\\N' ? null : cell.includes('\\') ? unescaped(cell) : cell;
   return (cells) => {
     try {
       const row: Value[] = [];
@@ -132,6 +179,12 @@ function rowReader(mapping: TableMapping): (cells: readonly string[]) => Snapsho
       return { kind: 'invalid', code, message, payload: JSON.stringify(cells.map(textOf)) };
     }
   };
+}
+
+/** A cell of COPY's text format. */
+function textOf(cell: string | undefined): string | null {
+  if (cell === undefined || cell === '\\N') return null;
+  return cell.includes('\\') ? unescaped(cell) : cell;
 }
 
 const ESCAPES: Readonly<Record<string, string>> = {

@@ -3,7 +3,8 @@ import { after, before, describe, it } from 'node:test';
 import { createSnapshotSource } from '../../../src/connections/databricks/snapshot.ts';
 import type { TableMapping } from '../../../src/change/table.ts';
 import type { OperatorError } from '../../../src/errors.ts';
-import type { PinnedVersion, SnapshotSource } from '../../../src/ports/load.ts';
+import type { PinnedVersion, SnapshotRow, SnapshotSource } from '../../../src/ports/load.ts';
+import { collected } from '../../support/collected.ts';
 import { openTestWarehouse, type TestWarehouse } from './warehouse.ts';
 
 const ROWS = 3000;
@@ -34,13 +35,18 @@ before(async () => {
 });
 after(() => warehouse.close());
 
-function source(volume: string | undefined, onRefused?: (error: OperatorError) => void): SnapshotSource {
+function source(
+  volume: string | undefined,
+  onRefused?: (error: OperatorError) => void,
+  bytesPerPart?: number,
+): SnapshotSource {
   return createSnapshotSource({
     client: warehouse.client,
     table,
     mapping,
     volume,
     rowsPerPiece: 700,
+    bytesPerPart,
     ...(onRefused === undefined ? {} : { onRefused }),
   });
 }
@@ -59,8 +65,10 @@ async function rowsOfEach(
   pinned: PinnedVersion,
 ): Promise<string[][]> {
   const found: string[][] = [];
-  for await (const rows of from.read(pieces, pinned, never))
+  for await (const { rows, at } of from.read({ pieces, at: null }, pinned, never)) {
+    assert.equal(at, null, 'so few rows are one part');
     found.push(rows.map((each) => (each.kind === 'row' ? each.row.map(String).join('|') : each.message)));
+  }
   assert.equal(found.length, pieces.length);
   return found;
 }
@@ -110,6 +118,36 @@ describe('a snapshot of a Delta table', () => {
     }
   });
 
+  for (const [what, volume] of [
+    ['files', '/Volumes/local/default/deltaferry'],
+    ['results', undefined],
+  ] as const)
+    it(`is read in parts of bounded text, by ${what}, and gone on with behind each of them`, async () => {
+      const bytes = 4000;
+      const from = source(volume, undefined, bytes);
+      const pinned = await from.pin();
+      const pieces = await from.pieces('test-parts', pinned, never);
+      const textOf = (row: SnapshotRow): string =>
+        row.kind === 'row' ? row.row.map(String).join('|') : row.message;
+      const parts = await collected(from.read({ pieces, at: null }, pinned, never));
+      const rows = parts.flatMap((part) => part.rows.map(textOf));
+      assert.equal(new Set(rows).size, pinned.rows);
+      assert.ok(parts.length > pieces.length * 3, `${parts.length} parts of ${pieces.length} pieces`);
+      for (const part of parts) assert.ok(part.rows.map(textOf).join('').length <= bytes);
+
+      for (const index of [0, 1, 5, parts.length - 2]) {
+        const done = parts.slice(0, index + 1);
+        const whole = done.filter(({ at }) => at === null).length;
+        const rest = { pieces: pieces.slice(whole), at: done.at(-1)!.at };
+        const found = await collected(from.read(rest, pinned, never));
+        assert.deepEqual(
+          found.flatMap((part) => part.rows.map(textOf)),
+          rows.slice(done.flatMap((part) => part.rows).length),
+          `behind part ${index}`,
+        );
+      }
+    });
+
   it('takes the slower way where the warehouse refuses the export, and says so', async () => {
     const refused: OperatorError[] = [];
     const from = source('/Volumes/../elsewhere', (error) => refused.push(error));
@@ -127,5 +165,18 @@ describe('a snapshot of a Delta table', () => {
       sql: `SELECT max(unix_micros(_commit_timestamp)) AS ts FROM table_changes('${table}', ${pinned.version}, ${pinned.version})`,
     });
     assert.equal(pinned.ts, Number(row!['ts']));
+  });
+
+  it('of a version without changes has the time that the history gives it', async () => {
+    const before = await source(undefined).pin();
+    await warehouse.sql(`ALTER TABLE ${table} SET TBLPROPERTIES ('note' = 'nothing changes')`);
+    const pinned = await source(undefined).pin();
+    assert.equal(pinned.version, before.version + 1);
+    const [row] = await warehouse.client.query({
+      doing: 'reading the history',
+      sql: `DESCRIBE HISTORY ${table}`,
+    });
+    assert.equal(pinned.ts, (row!['timestamp'] as Date).getTime() * 1000);
+    assert.ok(pinned.ts > before.ts, 'behind all changes that it holds');
   });
 });
