@@ -88,7 +88,14 @@ export function createDeltaMerge(options: DeltaMergeOptions): DeltaMerge {
     for (const own of fresh) {
       const { partition, low, end: high } = own;
       const offset = offsets.get(partition) ?? low;
-      const place = { topic, partition, offset, table: table.name, target: 'the Delta table' };
+      const place = {
+        topic,
+        partition,
+        offset,
+        table: table.name,
+        target: 'the Delta table',
+        loadFrom: 'postgres',
+      } as const;
       const problem = outOfRange(place, { low, high });
       own.reading(problem === null ? null : stateAfter(problem));
       if (problem !== null || own.gone) continue;

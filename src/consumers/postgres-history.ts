@@ -128,7 +128,14 @@ export function createPostgresHistory(options: PostgresHistoryOptions): StreamHa
       // Taken from us meanwhile.
       if (holding === undefined || held.get(partition) !== holding) continue;
       const offset = offsets.get(partition) ?? range.low;
-      const place = { topic, partition, offset, table: table.name, target: 'the history' };
+      const place = {
+        topic,
+        partition,
+        offset,
+        table: table.name,
+        target: 'the history',
+        loadFrom: 'delta',
+      } as const;
       const problem = outOfRange(place, range);
       if (problem !== null) {
         report(partition, stateAfter(problem));

@@ -42,7 +42,7 @@ export function createFeedBatcher(start: FeedPosition, limits: FeedBatchLimits):
 
   function complete(version: number): void {
     if (version <= position.version) return;
-    position = { ...position, version, groups: 0 };
+    position = { tableId: position.tableId, version, groups: 0 };
     published = 0;
     seen = 0;
     moved = true;

@@ -8,6 +8,23 @@ export interface FeedPosition {
   readonly tableId: string;
   readonly version: number;
   readonly groups: number;
+  /** When `version` was committed, where that is known: another commit of this number is one of another table. */
+  readonly stamp?: string;
+}
+
+/** A history may tell a commit's time a little differently each time: commits that were not in order are put into it. */
+const SAME_COMMIT_MS = 60_000;
+
+export function isSameCommit(stamp: string, other: string): boolean {
+  return stamp === other || Math.abs(Date.parse(stamp) - Date.parse(other)) <= SAME_COMMIT_MS;
+}
+
+/** A load that began after the stop. */
+export function feedRemedy(code: string, table: string): string {
+  const load = `load the table anew: \`deltaferry backfill ${table}\``;
+  return code === 'POSITION_UNREADABLE'
+    ? `Leave \`deltaferry run\` going and ${load}.`
+    : `Put the table back as it was; or leave \`deltaferry run\` going, make a commit to the table, so that its newest version is later than what was published (ALTER TABLE … SET TBLPROPERTIES will do), and ${load}.`;
 }
 
 /** Before the first commit of a table. */
@@ -20,13 +37,13 @@ export function parseFeedPosition(
   stored: Readonly<Record<string, string | number | null>>,
   table: string,
 ): FeedPosition {
-  const { tableId, version, groups } = stored;
+  const { tableId, version, groups, stamp } = stored;
   if (typeof tableId === 'string' && isCount(version, -1) && isCount(groups, 0))
-    return { tableId, version, groups };
+    return { tableId, version, groups, ...(typeof stamp === 'string' ? { stamp } : {}) };
   throw new OperatorError({
     code: 'POSITION_UNREADABLE',
     message: `The stored position of the Delta feed of ${table} is not one: ${JSON.stringify(stored)}.`,
-    remedy: `Load the table anew: \`deltaferry backfill ${table}\`.`,
+    remedy: feedRemedy('POSITION_UNREADABLE', table),
   });
 }
 

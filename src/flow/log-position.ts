@@ -13,12 +13,23 @@ export interface LogPosition {
   readonly acknowledged: Snapshot;
   readonly target: Snapshot | null;
   readonly last: bigint;
+  /** Null where it was stored by a version that left none. */
+  readonly proof: LogProof | null;
+}
+
+/**
+ * The mark was committed after `proved`, and after `target` where there is one: a database that holds the mark has
+ * lost nothing of what was published. Up to `acknowledged` there were only transactions without a change since.
+ */
+export interface LogProof {
+  readonly mark: string;
+  readonly proved: Snapshot;
 }
 
 /** Sees nothing: whatever the log holds is then new. */
 export const SEES_NOTHING: Snapshot = '1:1:';
 
-export const LOG_START: LogPosition = { acknowledged: SEES_NOTHING, target: null, last: 0n };
+export const LOG_START: LogPosition = { acknowledged: SEES_NOTHING, target: null, last: 0n, proof: null };
 
 /** Of two snapshots of one database: the one that was taken first. The other sees all that it sees. */
 export function earlierOf(one: Snapshot, other: Snapshot): Snapshot {
@@ -41,20 +52,32 @@ export function snapshotParts(snapshot: Snapshot): SnapshotParts {
 }
 
 /** Numbers as text: change_id and transaction ids go beyond what JSON's numbers hold. */
-export function storedLogPosition({ acknowledged, target, last }: LogPosition): Stored {
-  return { acknowledged, target, last: String(last) };
+export function storedLogPosition({ acknowledged, target, last, proof }: LogPosition): Stored {
+  const known = { acknowledged, target, last: String(last) };
+  return proof === null ? known : { ...known, ...proof };
 }
 
 /** Throws an OperatorError where what was stored is not a position of a log poller. */
 export function parseLogPosition(stored: Stored, table: string): LogPosition {
-  const { acknowledged, target, last } = stored;
-  if (isSnapshot(acknowledged) && (target === null || isSnapshot(target)) && isChangeId(last))
-    return { acknowledged, target, last: BigInt(last) };
+  const { acknowledged, target, last, mark, proved } = stored;
+  const isProved = isMark(mark) && isSnapshot(proved);
+  if (
+    isSnapshot(acknowledged) &&
+    (target === null || isSnapshot(target)) &&
+    isChangeId(last) &&
+    (isProved || mark === undefined)
+  )
+    return { acknowledged, target, last: BigInt(last), proof: isProved ? { mark, proved } : null };
   throw new OperatorError({
     code: 'POSITION_UNREADABLE',
     message: `The stored position of the Postgres log of ${table} is not one: ${JSON.stringify(stored)}.`,
-    remedy: `Load the table anew: \`deltaferry backfill ${table}\`.`,
+    remedy: logRemedy(table),
   });
+}
+
+/** A load that began after the stop, whose beginning the poller then goes on from. */
+export function logRemedy(table: string): string {
+  return `Leave \`deltaferry run\` going and load the table anew: \`deltaferry backfill ${table} --from postgres\`.`;
 }
 
 /** One that Postgres would take: 0 < xmin ≤ xmax, and the open ones ascending from xmin to below xmax. */
@@ -71,6 +94,11 @@ function isSnapshot(value: unknown): value is Snapshot {
     least = xid + 1n;
   }
   return true;
+}
+
+/** The id of the database system, where it is known, and a number. */
+function isMark(value: unknown): value is string {
+  return typeof value === 'string' && /^\d{0,20}\/\d{1,19}$/.test(value);
 }
 
 function isChangeId(value: unknown): value is string {

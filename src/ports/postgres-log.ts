@@ -4,6 +4,12 @@ import type { RejectedChange } from './change-log.ts';
 /** A `pg_snapshot` as text (`xmin:xmax:xip,…`): which transactions count as done. */
 export type Snapshot = string;
 
+/**
+ * A number that was committed in the database, with the id of the database system, as text: a database that has the
+ * mark holds everything that was committed before it.
+ */
+export type LogMark = string;
+
 /** Rows that are visible in `to` and were not in `from`. */
 export interface LogWindow {
   readonly from: Snapshot;
@@ -34,9 +40,11 @@ export interface LogFacts {
 export interface PostgresLog {
   /**
    * The database's snapshot at this moment. Throws an OperatorError where log or triggers are missing, or
-   * where the database has been restored to a time before `acknowledged`.
+   * where the database has been restored to a time before `acknowledged`, or does not have `mark`.
    */
-  snapshot(acknowledged: Snapshot | null): Promise<Snapshot>;
+  snapshot(acknowledged: Snapshot | null, mark?: LogMark | null): Promise<Snapshot>;
+  /** Leaves a mark behind the last snapshot, in the very server that answered it. */
+  mark(): Promise<LogMark>;
   /** Pages of bounded size at the reader's pace; an empty window has none. Leaving early ends the query. */
   read(window: LogWindow, signal: AbortSignal): AsyncIterable<LogPage>;
   /** Makes room ahead and drops what is acknowledged; never waits for the users' transactions. */

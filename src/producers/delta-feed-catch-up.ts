@@ -1,6 +1,7 @@
 import { OperatorError, TransientError } from '../errors.ts';
 import { orAborted } from '../flow/abortable.ts';
 import type { FeedBatch, FeedBatcher } from '../flow/feed-batch.ts';
+import { feedRemedy, isSameCommit, type FeedPosition } from '../flow/feed-position.ts';
 import { createPairing } from '../flow/pairing.ts';
 import { splitRange, versionRanges } from '../flow/version-ranges.ts';
 import { SchemaChangedError, type DeltaChangeRow, type DeltaCommit } from '../ports/delta-source.ts';
@@ -8,6 +9,8 @@ import type { SessionDeps } from './delta-feed-deps.ts';
 import type { Publisher } from './publisher.ts';
 
 export interface CatchUpDeps extends SessionDeps {
+  /** Where the batcher begins. */
+  readonly start: FeedPosition;
   readonly batcher: FeedBatcher;
   readonly publisher: Publisher<FeedBatch>;
   /** Throws where it is no longer the same table. */
@@ -31,6 +34,11 @@ export function createCatchUp(
   const { source, batcher, publisher, options, mapping, look } = deps;
 
   let newest: DeltaCommit | null = null;
+  /** The last commit that is done with, where its time is known. */
+  let passed: Pick<DeltaCommit, 'version' | 'stamp'> | null =
+    deps.start.stamp === undefined ? null : { version: deps.start.version, stamp: deps.start.stamp };
+  /** Times of the commits that the history told of. */
+  let stamps: ReadonlyMap<number, string> = new Map();
 
   async function catchUp(signal: AbortSignal, found: 'stamped' | 'looked' | 'unseen'): Promise<boolean> {
     const next = batcher.next();
@@ -39,15 +47,22 @@ export function createCatchUp(
       const limit = found === 'unseen' ? Math.min(FEW_COMMITS, options.historyLimit) : options.historyLimit;
       const commits = await history(next, limit, signal);
       if (found === 'unseen' && !continues(commits, newest)) await look();
+      checkContinued(commits);
       newest = commits[0] ?? null;
+      stamps = new Map(commits.map(({ version, stamp }) => [version, stamp]));
       const latest = commits[0]?.version ?? -1;
       deps.onPolled?.({ latestVersion: latest });
-      if (latest < next) return checkNotShorter(latest, next);
+      if (latest < next) {
+        checkNotShorter(latest, next);
+        passed = newest;
+        return false;
+      }
       const own = new Set(commits.filter(({ mark }) => mark !== null).map(({ version }) => version));
       const isOwn = (version: number): boolean => own.has(version);
       const first = early === null || isOwn(next) ? null : await early.pages();
       if (first !== null) await readRange(next, next, signal, first);
       await readRanges(batcher.next(), latest, isOwn, signal);
+      passed = newest;
     } finally {
       early?.stop();
     }
@@ -58,7 +73,7 @@ export function createCatchUp(
   /** Newest first, back to the version `next` at least. */
   async function history(next: number, limit: number, signal: AbortSignal): Promise<readonly DeltaCommit[]> {
     const commits = await orAborted(source.commits(limit), signal);
-    if (reaches(commits, next)) return commits;
+    if (reaches(commits, passed?.version ?? next)) return commits;
     const behind = (commits[0]?.version ?? next) - next + 1;
     const all = await orAborted(source.commits(behind + options.historyLimit), signal);
     if (reaches(all, next)) return all;
@@ -69,12 +84,25 @@ export function createCatchUp(
     });
   }
 
-  function checkNotShorter(latest: number, next: number): false {
-    if (latest === next - 1) return false;
+  /** Where a restored copy has come as far as what was published, its commits of these numbers are others. */
+  function checkContinued(commits: readonly DeltaCommit[]): void {
+    if (passed === null) return;
+    const { version, stamp } = passed;
+    const found = commits.find((commit) => commit.version === version);
+    if (found === undefined || isSameCommit(found.stamp, stamp)) return;
+    throw new OperatorError({
+      code: 'DELTA_TABLE_RESTORED',
+      message: `Version ${version} of the Delta table of ${mapping.name} was published as committed at ${stamp}, and now it is one of ${found.stamp}: it was restored from a copy.`,
+      remedy: feedRemedy('DELTA_TABLE_RESTORED', mapping.name),
+    });
+  }
+
+  function checkNotShorter(latest: number, next: number): void {
+    if (latest === next - 1) return;
     throw new OperatorError({
       code: 'DELTA_TABLE_SHORTER',
       message: `The Delta table of ${mapping.name} is at version ${latest}, but version ${next - 1} has been published: it was restored from a copy.`,
-      remedy: `Load the table anew: \`deltaferry backfill ${mapping.name}\`.`,
+      remedy: feedRemedy('DELTA_TABLE_SHORTER', mapping.name),
     });
   }
 
@@ -124,7 +152,12 @@ export function createCatchUp(
   async function flush(signal: AbortSignal): Promise<void> {
     signal.throwIfAborted();
     const batch = batcher.take();
-    if (batch !== null) await publisher.send(batch);
+    if (batch !== null) await publisher.send({ ...batch, position: stamped(batch.position) });
+  }
+
+  function stamped(position: FeedPosition): FeedPosition {
+    const stamp = position.stamp ?? stamps.get(position.version);
+    return stamp === undefined ? position : { ...position, stamp };
   }
 
   /** Begins to read one version; `pages` is null where it could not be read this early after all. */

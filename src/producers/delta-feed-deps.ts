@@ -67,9 +67,12 @@ export interface DeltaFeedDeps {
   readonly leadership: Leadership;
   /**
    * The version that the newest load of the Delta table of this id copies, null where there is none: a feed
-   * without a position begins behind it. Throws a TransientError while the load has not chosen it yet.
+   * without a position begins behind it. With `since`: of loads that began after that alone. Throws a TransientError
+   * while the load has not chosen it yet.
    */
-  readonly startAfter?: ((tableId: string) => Promise<number | null>) | undefined;
+  readonly startAfter?: ((tableId: string, since?: string) => Promise<number | null>) | undefined;
+  /** When the newest load of the table began; '' where there is none. */
+  readonly newestLoad?: (() => Promise<string>) | undefined;
   readonly options?: Partial<DeltaFeedOptions>;
   readonly clock?: FeedClock;
   /** Uniform in [0, 1). */

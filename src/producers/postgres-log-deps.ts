@@ -2,7 +2,7 @@ import type { Micros } from '../change/change.ts';
 import type { FeedState } from '../flow/feed-state.ts';
 import type { ChangeLog } from '../ports/change-log.ts';
 import type { Leadership } from '../ports/leadership.ts';
-import type { LogFacts, PostgresLog } from '../ports/postgres-log.ts';
+import type { LogFacts, PostgresLog, Snapshot } from '../ports/postgres-log.ts';
 import type { FeedClock, Session } from './producer-life.ts';
 
 export interface PostgresLogFeedOptions {
@@ -47,6 +47,10 @@ export interface PostgresLogDeps {
   readonly source: PostgresLog;
   readonly log: ChangeLog;
   readonly leadership: Leadership;
+  /** The snapshot with which the newest load from Postgres began, if that was after `since` and it is done. */
+  readonly loadedTo?: ((since: string) => Promise<Snapshot | null>) | undefined;
+  /** When the newest load from Postgres began; '' where there is none. */
+  readonly newestLoad?: (() => Promise<string>) | undefined;
   readonly options?: Partial<PostgresLogFeedOptions>;
   readonly clock?: FeedClock;
   /** Uniform in [0, 1). */

@@ -1,10 +1,12 @@
 import type { Change } from '../change/change.ts';
 import { orAborted } from '../flow/abortable.ts';
-import { LOG_START, parseLogPosition, storedLogPosition, type LogPosition } from '../flow/log-position.ts';
-import type { RejectedChange } from '../ports/change-log.ts';
-import type { LogPage, Snapshot } from '../ports/postgres-log.ts';
+import { storedLogPosition, type LogPosition } from '../flow/log-position.ts';
+import type { Position, RejectedChange } from '../ports/change-log.ts';
+import type { LogMark, LogPage, Snapshot } from '../ports/postgres-log.ts';
 import type { LogSessionDeps } from './postgres-log-deps.ts';
+import { LOG_STOPS, startingPoint } from './postgres-log-start.ts';
 import { createPublisher, type Publisher } from './publisher.ts';
+import { noteStop } from './stops.ts';
 
 interface LogBatch {
   readonly changes: readonly Change[];
@@ -22,10 +24,19 @@ const BEHIND_FACTOR = 6;
  * memory counts for nothing.
  */
 export async function followLog(deps: LogSessionDeps, signal: AbortSignal): Promise<void> {
-  const { source, log, options, clock } = deps;
   // Waited for even when the feed has to end: a log that opened after its close would stay open.
-  const stored = await log.open();
-  const start = stored === null ? LOG_START : parseLogPosition(stored, deps.table);
+  const stored = await deps.log.open();
+  try {
+    await follow(deps, stored, signal);
+  } catch (error) {
+    if (!signal.aborted) await noteStop(deps, LOG_STOPS, stored, error);
+    throw error;
+  }
+}
+
+async function follow(deps: LogSessionDeps, stored: Position | null, signal: AbortSignal): Promise<void> {
+  const { source, log, options, clock } = deps;
+  const { start, loaded } = await startingPoint(deps, stored);
   const publisher = createPublisher<LogBatch>(
     (batch) => log.publish({ ...batch, position: storedLogPosition(batch.position) }),
     ({ changes, rejected }) =>
@@ -39,7 +50,11 @@ export async function followLog(deps: LogSessionDeps, signal: AbortSignal): Prom
   let waitMs = options.pollMinMs;
   let keptAt = Number.NEGATIVE_INFINITY;
   try {
-    const now = await orAborted(source.snapshot(start.target ?? start.acknowledged), signal);
+    const now = await orAborted(
+      source.snapshot(start.target ?? start.acknowledged, start.proof?.mark ?? null),
+      signal,
+    );
+    await orAborted(windows.begin(loaded), signal);
     deps.onOpened();
     for (let snapshot = now; !signal.aborted;) {
       const begun = clock.now();
@@ -54,7 +69,8 @@ export async function followLog(deps: LogSessionDeps, signal: AbortSignal): Prom
       }
       waitMs = found === 'nothing' ? Math.min(options.pollMaxMs, Math.max(1, waitMs) * 2) : options.pollMinMs;
       await clock.sleep(Math.max(0, waitMs - (clock.now() - begun)), signal);
-      if (!signal.aborted) snapshot = await orAborted(source.snapshot(windows.acknowledged()), signal);
+      if (!signal.aborted)
+        snapshot = await orAborted(source.snapshot(windows.acknowledged(), windows.mark()), signal);
     }
   } catch (error) {
     if (!signal.aborted) throw error;
@@ -64,8 +80,12 @@ export async function followLog(deps: LogSessionDeps, signal: AbortSignal): Prom
 }
 
 interface Windows {
+  /** Leaves the first mark where there is none. `loaded`: the position is new, and becomes durable. */
+  begin(loaded: boolean): Promise<void>;
   /** What every change published so far was seen by. */
   acknowledged(): Snapshot;
+  /** What the database must have for that. */
+  mark(): LogMark | null;
   /** Publishes everything that the snapshot sees and was not published, and waits until it is durable. `much`: it took several transactions. */
   publish(snapshot: Snapshot, signal: AbortSignal): Promise<'nothing' | 'some' | 'much'>;
   /** Makes durable where it stands; what is acknowledged then. */
@@ -106,17 +126,23 @@ function createWindows(
 
   /** Resolves with how many transactions it took. */
   async function publishWindow(to: Snapshot, signal: AbortSignal): Promise<number> {
-    const from = position.acknowledged;
-    const done: LogPosition = { acknowledged: to, target: null, last: 0n };
+    const isBegun = position.target !== null;
+    // Not from where windows were empty: a standby that takes over may give their transaction ids to others.
+    const from = isBegun ? position.acknowledged : (position.proof?.proved ?? position.acknowledged);
+    let mark = isBegun ? position.proof?.mark : undefined;
     let sent = 0;
     for await (const page of source.read({ from, to, after: position.last }, signal)) {
       pages.push(page);
+      // Before anything of the window is published.
+      mark ??= await orAborted(source.mark(), signal);
       if (!isFull()) continue;
       signal.throwIfAborted();
-      await send({ acknowledged: from, target: to, last: page.last });
+      await send({ acknowledged: from, target: to, last: page.last, proof: { mark, proved: from } });
       sent++;
     }
     signal.throwIfAborted();
+    const proof = mark === undefined ? position.proof : { mark, proved: to };
+    const done: LogPosition = { acknowledged: to, target: null, last: 0n, proof };
     if (pages.length > 0) {
       await send(done);
       sent++;
@@ -130,7 +156,17 @@ function createWindows(
   }
 
   return {
+    async begin(loaded) {
+      if (position.proof !== null) return;
+      position = { ...position, proof: { mark: await source.mark(), proved: position.acknowledged } };
+      if (!loaded) return;
+      await send(position);
+      await publisher.settled();
+      publisher.check();
+    },
+
     acknowledged: () => position.acknowledged,
+    mark: () => position.proof?.mark ?? null,
 
     async publish(snapshot, signal) {
       // Within a window that an earlier session began: its end was chosen then.

@@ -59,7 +59,7 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
     const loads = createLoads({ pool, ...about });
     const source = await sourceOf(options, loads);
     if (source === 'postgres') intoDelta = wireIntoDelta({ ...options, pool, databricks, connection });
-    else checkTarget(table);
+    else if (options.mode !== 'give-up') checkTarget(table);
     const topics = createLoadTopics({
       kafka,
       topic,
@@ -132,7 +132,13 @@ async function sourceOf({ from, mode, table }: BackfillOptions, loads: Loads): P
   });
 }
 
-function checkTarget({ name, postgres: { history } }: TableConfig): void {
+function checkTarget({ name, direction, postgres: { history } }: TableConfig): void {
+  if (direction === 'postgres-to-delta')
+    throw new UsageError({
+      code: 'LOAD_TARGET_IS_SOURCE',
+      message: `Table ${name} goes from Postgres to Delta only: a load out of Delta would undo what was changed in Postgres.`,
+      remedy: 'Load it with --from postgres, or set its direction to both.',
+    });
   if (history === 'scd2') return;
   throw new UsageError({
     code: 'LOAD_TARGET_PLAIN',

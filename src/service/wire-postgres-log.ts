@@ -1,5 +1,7 @@
 import { createLeadership } from '../connections/postgres/leadership.ts';
+import { createLogStart, createNewestLoad } from '../connections/postgres/load-start.ts';
 import { createPostgresLog } from '../connections/postgres/log-source.ts';
+import { openPool } from '../connections/postgres/pool.ts';
 import { runPostgresLog } from '../producers/postgres-log.ts';
 import { mappingOf } from './config/table-schema.ts';
 import { postgresOptions } from './connect.ts';
@@ -24,6 +26,7 @@ export function wirePostgresLog({ config, table, logger, metrics, health, hooks 
     // A page is never split over transactions.
     pageChanges: Math.min(MOST_OF_A_PAGE, config.batching.maxChangesPerTransaction),
   });
+  const pool = openPool({ ...connection, maxConnections: 1 });
   const states = partStates({ health, metrics, logger: log });
 
   return {
@@ -34,6 +37,8 @@ export function wirePostgresLog({ config, table, logger, metrics, health, hooks 
           source,
           log: wireChangeLog({ config, table, logger: log }, PRODUCER),
           leadership: createLeadership(connection),
+          loadedTo: createLogStart(pool, table.name),
+          newestLoad: createNewestLoad(pool, table.name, 'postgres'),
           options: {
             maxBatchChanges: config.batching.maxChangesPerTransaction,
             pollMinMs: config.polling.minMs,
@@ -57,6 +62,8 @@ export function wirePostgresLog({ config, table, logger, metrics, health, hooks 
         },
         signal,
       ),
-    close: () => source.close(),
+    close: async () => {
+      await Promise.all([source.close(), pool.end()]);
+    },
   };
 }

@@ -455,13 +455,13 @@ describe('an offset that the topic does not have stops the partition, it is neve
       name: 'retention passed it',
       range: { low: 10n, high: 20n },
       code: 'OFFSETS_EXPIRED',
-      remedy: /backfill/,
+      remedy: /`deltaferry backfill employees --from postgres`/,
     },
     {
       name: 'the topic was created anew',
       range: { low: 0n, high: 2n },
       code: 'OFFSETS_BEYOND_END',
-      remedy: /Restore/,
+      remedy: /Restore .* begin at its start .*`deltaferry backfill employees --from postgres`/,
     },
   ];
   for (const { name, range, code, remedy } of cases)
@@ -475,6 +475,18 @@ describe('an offset that the topic does not have stops the partition, it is neve
       assert.match(stopped.error.message, /the Delta table of employees is at 3/);
       assert.match(stopped.remedy, remedy);
     });
+
+  test('and is gone on with once a load has moved the sink to where the topic begins', async () => {
+    const merge = mergeUnderTest();
+    await merge.sink.claim([0], () => 3n);
+    const range = new Map([[0, { low: 10n, high: 20n }]]);
+    assert.deepEqual(await merge.handler.assigned(range), new Map());
+    (merge.sink.offsets as Map<number, bigint>).set(0, 10n);
+    assert.deepEqual(await merge.handler.assigned(range), new Map([[0, 10n]]));
+    await deliver(merge, 10, records(10, 1));
+    await merge.settle();
+    assert.equal(merge.reports[0]?.records, 1);
+  });
 });
 
 test('a sink that does not answer at assignment is asked again soon', async () => {

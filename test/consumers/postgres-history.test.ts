@@ -331,7 +331,7 @@ describe('an offset that the topic does not have stops the partition, it is neve
       name: 'retention passed it',
       range: { low: 10n, high: 20n },
       code: 'OFFSETS_EXPIRED',
-      remedy: /backfill/,
+      remedy: /`deltaferry backfill employees`/,
     },
     {
       name: 'the topic was created anew',

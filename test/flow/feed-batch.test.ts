@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import fc from 'fast-check';
 import { createFeedBatcher, type FeedBatch } from '../../src/flow/feed-batch.ts';
-import { parseFeedPosition, startOf, type FeedPosition } from '../../src/flow/feed-position.ts';
+import { isSameCommit, parseFeedPosition, startOf, type FeedPosition } from '../../src/flow/feed-position.ts';
 import type { PairingOutcome } from '../../src/flow/pairing.ts';
 
 const limits = { changes: 3, bytes: 1_000_000 };
@@ -137,5 +137,19 @@ describe('feed batches (Delta capture: a commit is the unit, a large one spans t
       { tableId: 'x', version: 1, groups: -1 },
     ])
       assert.throws(() => parseFeedPosition(stored, 't'), { code: 'POSITION_UNREADABLE' });
+  });
+});
+
+describe('a commit of a number', () => {
+  const stamp = '2026-01-02T03:04:05.678Z';
+
+  it('is the same one where its time is a little different: a history puts times in order', () => {
+    for (const other of [stamp, '2026-01-02T03:04:05.679Z', '2026-01-02T03:03:30.000Z'])
+      assert.ok(isSameCommit(stamp, other), other);
+  });
+
+  it('is another one where its time is another', () => {
+    for (const other of ['2026-01-02T03:06:00.000Z', '2025-01-02T03:04:05.678Z', 'table-1@7'])
+      assert.ok(!isSameCommit(stamp, other), other);
   });
 });

@@ -13,8 +13,14 @@ describe('log position', () => {
   it('is stored and read back exactly, also where numbers would round', () => {
     for (const position of [
       LOG_START,
-      { acknowledged: '700:705:700,703', target: '9007199254740993:9007199254740995:', last: 2n ** 63n - 1n },
-      { acknowledged: '3:3:', target: null, last: 0n },
+      {
+        acknowledged: '700:705:700,703',
+        target: '9007199254740993:9007199254740995:',
+        last: 2n ** 63n - 1n,
+        proof: { mark: '7713779875786855064/9007199254740993', proved: '700:705:700,703' },
+      },
+      { acknowledged: '3:3:', target: null, last: 0n, proof: { mark: '/4', proved: '1:1:' } },
+      { acknowledged: '3:3:', target: null, last: 0n, proof: null },
     ]) {
       const stored = JSON.parse(JSON.stringify(storedLogPosition(position))) as ReturnType<
         typeof storedLogPosition
@@ -23,7 +29,13 @@ describe('log position', () => {
     }
   });
 
-  const good = { acknowledged: '700:705:700,703', target: null, last: '0' };
+  const good = {
+    acknowledged: '700:705:700,703',
+    target: null,
+    last: '0',
+    mark: '7/3',
+    proved: '1:1:',
+  };
   const refused: readonly (readonly [string, Record<string, string | number | null>])[] = [
     ['nothing at all', {}],
     ['the position of another producer', { tableId: 't', version: 3, groups: 0 }],
@@ -39,6 +51,8 @@ describe('log position', () => {
     ['a number of 20 digits', { ...good, acknowledged: '70000000000000000000:70000000000000000000:' }],
     ['a target that is no snapshot', { ...good, target: '' }],
     ['a target that is missing', { acknowledged: good.acknowledged, last: '0' }],
+    ['a mark without a number', { ...good, mark: '7/' }],
+    ['a mark that proves no snapshot', { ...good, proved: '' }],
     ['a change_id that is a number', { ...good, last: 7 }],
     ['a negative change_id', { ...good, last: '-1' }],
     ['a change_id beyond bigint', { ...good, last: '9223372036854775808' }],
@@ -50,7 +64,7 @@ describe('log position', () => {
         (error) =>
           error instanceof OperatorError &&
           error.code === 'POSITION_UNREADABLE' &&
-          /backfill/.test(error.remedy ?? ''),
+          /deltaferry backfill employees --from postgres/.test(error.remedy ?? ''),
       );
     });
 

@@ -56,17 +56,17 @@ export const bothWaysMutants: readonly Mutant[] = [
   {
     promise: 'E2',
     name: 'publishes the log from its beginning after a restart',
-    file: 'src/producers/postgres-log-session.ts',
-    find: 'const start = stored === null ? LOG_START : parseLogPosition(stored, deps.table);',
-    put: 'const start = LOG_START;',
+    file: 'src/producers/postgres-log-start.ts',
+    find: 'start: stored === null ? LOG_START : parseLogPosition(stored, table)',
+    put: 'start: LOG_START',
     caughtBy: RESTARTED,
   },
   {
     promise: 'E2',
     name: 'publishes the Delta table from its first version after a restart',
-    file: 'src/producers/delta-feed-session.ts',
-    find: 'return { start: known, jumped: false };',
-    put: 'return { start: startOf(table.id), jumped: false };',
+    file: 'src/producers/delta-feed-start.ts',
+    find: 'return { start: known, moved: false };',
+    put: 'return { start: startOf(table.id), moved: false };',
     caughtBy: RESTARTED,
   },
   {

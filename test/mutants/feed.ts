@@ -151,6 +151,42 @@ export const feedMutants: readonly Mutant[] = [
     ],
   },
   {
+    promise: 'C6',
+    name: 'does not see that a copy has come as far as what was published',
+    file: 'src/producers/delta-feed-catch-up.ts',
+    find: 'if (found === undefined || isSameCommit(found.stamp, stamp)) return;',
+    put: 'if (found !== null) return;',
+    caughtBy: [
+      'test/producers/delta-feed-start.test.ts',
+      'a copy that has overtaken the feed while it was away',
+    ],
+    saying: /Not within 10000 ms|ERR_ASSERTION/,
+  },
+  {
+    promise: 'C6',
+    name: 'takes a load from before the table was restored for one that brings it',
+    file: 'src/producers/delta-feed-start.ts',
+    find: 'startAfter?.(table.id, note.since)',
+    put: 'startAfter?.(table.id)',
+    caughtBy: [
+      'test/producers/delta-feed-start.test.ts',
+      'a copy that is shorter, however long it has become since',
+    ],
+    saying: /Not within 10000 ms|ERR_ASSERTION/,
+  },
+  {
+    promise: 'C6',
+    name: 'stays at a version that cannot be read, though a load has brought it',
+    file: 'src/producers/delta-feed-start.ts',
+    find: "new Set(['DELTA_VERSIONS_GONE', 'DELTA_SCHEMA_CHANGED'])",
+    put: "new Set(['DELTA_VERSIONS_GONE'])",
+    caughtBy: [
+      'test/producers/delta-feed-start.test.ts',
+      'a version that cannot be read across a schema change: any load at it or past it',
+    ],
+    saying: /Not within 10000 ms/,
+  },
+  {
     promise: 'C7',
     name: 'dates a change by its own clock',
     file: 'src/flow/pairing.ts',

@@ -64,9 +64,9 @@ const fromDeltaMutants: readonly Mutant[] = [
   {
     promise: 'B3',
     name: 'publishes the version once more that a load has brought',
-    file: 'src/producers/delta-feed-session.ts',
-    find: 'version: loaded }, jumped: true };',
-    put: 'version: loaded - 1 }, jumped: true };',
+    file: 'src/producers/delta-feed-start.ts',
+    find: 'version: loaded }, moved: true };\n  return',
+    put: 'version: loaded - 1 }, moved: true };\n  return',
     caughtBy: ['test/producers/delta-feed-start.test.ts', 'nowhere until the load has chosen its version'],
   },
   {

@@ -17,8 +17,8 @@ export const logWindowMutants: readonly Mutant[] = [
     promise: 'P8',
     name: 'notes only whole windows as published',
     file: SESSION,
-    find: 'await send({ acknowledged: from, target: to, last: page.last });',
-    put: 'await send({ acknowledged: from, target: null, last: 0n });',
+    find: 'await send({ acknowledged: from, target: to, last: page.last, proof',
+    put: 'await send({ acknowledged: from, target: null, last: 0n, proof',
     caughtBy: FAULTS,
   },
   {

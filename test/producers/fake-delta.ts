@@ -1,6 +1,7 @@
 import type { Micros, Row } from '../../src/change/change.ts';
 import { keyIndexes, type TableMapping } from '../../src/change/table.ts';
 import { OperatorError } from '../../src/errors.ts';
+import type { Position } from '../../src/ports/change-log.ts';
 import {
   SchemaChangedError,
   type DeltaChangeRow,
@@ -35,6 +36,9 @@ export class FakeDelta {
   /** Versions below it are no longer in the history. */
   historyFrom = 0;
   changeDataFeed = true;
+  /** Commits that are read are refused where their schema cannot be read across. */
+  unreadable: number | null = null;
+  private life = '';
 
   constructor(mapping: TableMapping) {
     this.mapping = mapping;
@@ -132,6 +136,16 @@ export class FakeDelta {
     this.commit('CREATE TABLE', [], []);
   }
 
+  /** Its files as of a version, somewhere else: what is committed to it from now on is committed at other times. */
+  copyAt(version: number): FakeDelta {
+    const copy = new FakeDelta(this.mapping);
+    copy.commits.length = 0;
+    copy.commits.push(...this.commits.slice(0, version + 1));
+    copy.id = this.id;
+    copy.life = `${this.life}'`;
+    return copy;
+  }
+
   /** Rows as they are: for what no command of an honest table writes. */
   raw(...rows: readonly (Pick<DeltaChangeRow, 'type' | 'row'> & Partial<DeltaChangeRow>)[]): void {
     const version = this.commits.length;
@@ -139,7 +153,7 @@ export class FakeDelta {
     this.commits.push({
       version,
       operation: 'RAW',
-      stamp: `${this.id}@${ts}`,
+      stamp: `${this.id}@${ts}${this.life}`,
       mark: null,
       ts,
       rows: this.sorted(rows.map((row) => ({ invalid: null, ...row, version, ts }))),
@@ -179,6 +193,8 @@ export class FakeDelta {
         message: 'vacuumed',
         remedy: 'deltaferry backfill',
       });
+    if (this.unreadable !== null && from <= this.unreadable && this.unreadable <= to)
+      throw new SchemaChangedError({ code: 'DELTA_SCHEMA_CHANGED', message: 'unreadable', version: null });
     const change = [...this.schemaChanges].find((version) => version > from && version <= to);
     if (change !== undefined)
       throw new SchemaChangedError({ code: 'DELTA_SCHEMA_CHANGED', message: 'schema', version: change });
@@ -201,7 +217,7 @@ export class FakeDelta {
     this.commits.push({
       version,
       operation,
-      stamp: `${this.id}@${ts}`,
+      stamp: `${this.id}@${ts}${this.life}`,
       mark,
       ts,
       rows: this.sorted(rows),
@@ -225,4 +241,9 @@ export class FakeDelta {
 /** One second apart, microseconds. */
 export function timeOf(version: number): number {
   return 1_700_000_000_000_000 + version * 1_000_000;
+}
+
+/** Where a feed of a table that nobody has replaced is behind a version, and so many keys of the next. */
+export function positionAt(version: number, groups: number): Position {
+  return { tableId: 'table-1', version, groups, stamp: `table-1@${timeOf(version)}` };
 }

@@ -42,6 +42,7 @@ export class FakePostgresLog {
   private readonly rolledBack = new Set<number>();
   private nextXid = 700;
   private nextId = 1n;
+  private marked = 0;
 
   constructor(mapping: TableMapping) {
     this.mapping = mapping;
@@ -93,17 +94,36 @@ export class FakePostgresLog {
     return `${xips[0] ?? this.nextXid}:${this.nextXid}:${xips.join(',')}`;
   }
 
+  /** What a backup has, or a standby that has received everything up to now and then lives a life of its own. */
+  copy(): FakePostgresLog {
+    const copy = new FakePostgresLog(this.mapping);
+    copy.rows.push(...this.rows);
+    copy.committed.push(...this.committed);
+    for (const [key, row] of this.table) copy.table.set(key, row);
+    for (const xid of [...this.rolledBack, ...this.open.keys()]) copy.rolledBack.add(xid);
+    copy.nextXid = this.nextXid;
+    copy.nextId = this.nextId;
+    copy.marked = this.marked;
+    return copy;
+  }
+
   /** One process's view of it. */
   source(): PostgresLog {
     return {
-      snapshot: async (acknowledged) => {
+      snapshot: async (acknowledged, mark = null) => {
         await tick();
         if (acknowledged !== null && parse(acknowledged).xmax > this.nextXid)
           throw new OperatorError({
             code: 'POSTGRES_RESTORED',
             message: `it is at ${this.now()}, before ${acknowledged}`,
           });
+        if (mark !== null && Number(mark.split('/')[1]) > this.marked)
+          throw new OperatorError({ code: 'POSTGRES_RESTORED', message: `it has no mark ${mark}` });
         return this.now();
+      },
+      mark: async () => {
+        await tick();
+        return `7/${++this.marked}`;
       },
       read: (window, signal) => this.read(window, signal),
       upkeep: async (acknowledged): Promise<LogFacts> => {

@@ -15,7 +15,8 @@ export interface FeedRunSetup {
   readonly leadership: Leadership;
   readonly options?: Partial<DeltaFeedOptions>;
   readonly clock?: FeedClock;
-  readonly startAfter?: (tableId: string) => Promise<number | null>;
+  readonly startAfter?: (tableId: string, since?: string) => Promise<number | null>;
+  readonly newestLoad?: () => Promise<string>;
 }
 
 /** A feed that runs beside the test, with what it said about itself. */

@@ -375,7 +375,7 @@ describe('log poller: stops with the remedy', () => {
     topic.position = { acknowledged: `${later}:${later}:`, target: null, last: '0' };
     await table.sql(`INSERT INTO ${table.table} VALUES (1, 'Ann', 1)`);
     const error = await stops(start(table), 'POSTGRES_RESTORED');
-    assert.match(error.remedy ?? '', /deltaferry backfill/);
+    assert.match(error.remedy ?? '', new RegExp(`deltaferry backfill ${table.name} --from postgres`));
     assert.deepEqual(topic.changes, []);
   });
 
@@ -395,7 +395,10 @@ describe('log poller: stops with the remedy', () => {
     const run = start(table, { stoppedRetryMs: 50 });
     const error = await stops(run, 'CAPTURE_MISSING');
     assert.match(error.message, /no enabled trigger for UPDATE/);
-    assert.match(error.remedy ?? '', /deltaferry setup/);
+    assert.match(
+      error.remedy ?? '',
+      new RegExp(`deltaferry setup.*deltaferry backfill ${table.name} --from postgres`),
+    );
     await table.sql(`ALTER TABLE ${table.table} ENABLE TRIGGER deltaferry_${table.name}_update`);
     await table.sql(`INSERT INTO ${table.table} VALUES (1, 'Ann', 1)`);
     await until(() => topic.changes.length === 1, 'it goes on');

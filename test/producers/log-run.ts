@@ -2,7 +2,7 @@ import type { FeedState } from '../../src/flow/feed-state.ts';
 import { sleep } from '../../src/flow/sleep.ts';
 import type { ChangeLog } from '../../src/ports/change-log.ts';
 import type { Leadership } from '../../src/ports/leadership.ts';
-import type { LogFacts, PostgresLog } from '../../src/ports/postgres-log.ts';
+import type { LogFacts, PostgresLog, Snapshot } from '../../src/ports/postgres-log.ts';
 import { runPostgresLog } from '../../src/producers/postgres-log.ts';
 import type { PostgresLogFeedOptions, PublishedLog } from '../../src/producers/postgres-log-deps.ts';
 import type { FeedClock } from '../../src/producers/producer-life.ts';
@@ -14,6 +14,8 @@ export interface LogRunSetup {
   readonly log: ChangeLog;
   readonly leadership: Leadership;
   readonly options?: Partial<PostgresLogFeedOptions>;
+  readonly loadedTo?: (since: string) => Promise<Snapshot | null>;
+  readonly newestLoad?: () => Promise<string>;
   /** Default: the real one. */
   readonly clock?: FeedClock;
 }

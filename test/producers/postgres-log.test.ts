@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
-import { TransientError } from '../../src/errors.ts';
+import { TransientError, type OperatorError } from '../../src/errors.ts';
 import type { ChangeLog } from '../../src/ports/change-log.ts';
 import type { PostgresLog } from '../../src/ports/postgres-log.ts';
 import type { PostgresLogFeedOptions } from '../../src/producers/postgres-log-deps.ts';
@@ -17,9 +17,16 @@ let leadership: FakeLeadership;
 let clock: ReturnType<typeof fakeClock>;
 let runs: LogRun[];
 
+/** A load from Postgres. */
+interface FakeLoad {
+  readonly began: string;
+  readonly position: string;
+  done: boolean;
+}
+
 function start(
   options: Partial<PostgresLogFeedOptions> = {},
-  ports: { source?: PostgresLog; log?: ChangeLog } = {},
+  ports: { source?: PostgresLog; log?: ChangeLog; loads?: readonly FakeLoad[] } = {},
 ): LogRun {
   const run = startLogPoller({
     table: 'employees',
@@ -28,6 +35,9 @@ function start(
     leadership: leadership.port(),
     clock,
     options,
+    newestLoad: async () => ports.loads?.at(-1)?.began ?? '',
+    loadedTo: async (since) =>
+      ports.loads?.findLast(({ began, done }) => done && began > since)?.position ?? null,
   });
   runs.push(run);
   return run;
@@ -67,7 +77,13 @@ describe('log poller: what is published', () => {
     await published(4);
     assert.equal(keys(), '1 2 4 3');
     await run.drain();
-    assert.deepEqual(topic.position, { acknowledged: '703:703:', target: null, last: '0' });
+    assert.deepEqual(topic.position, {
+      acknowledged: '703:703:',
+      target: null,
+      last: '0',
+      mark: '7/4',
+      proved: '703:703:',
+    });
     assert.equal(
       run.published.reduce((sum, { changes }) => sum + changes, 0),
       4,
@@ -82,8 +98,8 @@ describe('log poller: what is published', () => {
     assert.deepEqual(
       topic.transactions.map(({ changes, position }) => [changes.length, position]),
       [
-        [6, { acknowledged: '1:1:', target: '701:701:', last: '6' }],
-        [4, { acknowledged: '701:701:', target: null, last: '0' }],
+        [6, { acknowledged: '1:1:', target: '701:701:', last: '6', mark: '7/2', proved: '1:1:' }],
+        [4, { acknowledged: '701:701:', target: null, last: '0', mark: '7/2', proved: '701:701:' }],
       ],
     );
   });
@@ -238,7 +254,13 @@ describe('log poller: polling', () => {
       topic.transactions.length - 1 <= elapsed / 10_000 + 1,
       `${topic.transactions.length} in ${elapsed} ms`,
     );
-    assert.deepEqual(topic.position, { acknowledged: log.now(), target: null, last: '0' });
+    assert.deepEqual(topic.position, {
+      acknowledged: log.now(),
+      target: null,
+      last: '0',
+      mark: '7/2',
+      proved: '701:701:',
+    });
     assert.equal(log.acknowledged.at(-1), log.now());
     const durable = new Set(['1:1:', ...topic.transactions.map(({ position }) => position['acknowledged'])]);
     assert.ok(
@@ -308,9 +330,9 @@ describe('log poller: its life', () => {
     let failing = 2;
     const source: PostgresLog = {
       ...real,
-      snapshot: async (acknowledged) => {
+      snapshot: async (acknowledged, mark) => {
         if (failing-- > 0) throw new TransientError({ code: 'TEST', message: 'not now' });
-        return real.snapshot(acknowledged);
+        return real.snapshot(acknowledged, mark);
       },
     };
     const run = start({}, { source });
@@ -339,3 +361,114 @@ describe('log poller: its life', () => {
     assert.equal(keys(), Array.from({ length: 30 }, (_, n) => n + 1).join(' '));
   });
 });
+
+describe('log poller: another life of the database', () => {
+  const stops = async (run: LogRun, code: string): Promise<string> => {
+    await run.reaches('stopped');
+    const state = run.state();
+    const { error } = state as { error: OperatorError };
+    assert.equal(error.code, code);
+    return error.remedy ?? '';
+  };
+
+  it('restored from a copy stops it, however far it has come since, until a load that began after that is done', async () => {
+    log.write([1, employee(1)]);
+    const loads: FakeLoad[] = [{ began: '2026-01-01', position: log.now(), done: true }];
+    const first = start();
+    await published(1);
+    const copy = log.copy();
+    log.write([2, employee(2)]);
+    await published(2);
+    log.write([3, employee(3)]);
+    await published(3);
+    await first.drain();
+    // As many transactions as were lost, and more.
+    for (let n = 11; n <= 14; n++) copy.write([n, employee(n)]);
+    const run = start({ stoppedRetryMs: 50 }, { source: copy.source(), loads });
+    await stops(run, 'POSTGRES_RESTORED');
+    copy.write([15, employee(15)]);
+    await polls(5);
+    const load = { began: '2026-01-02', position: copy.now(), done: false };
+    loads.push(load);
+    copy.write([16, employee(16)]);
+    await polls(5);
+    assert.match(await stops(run, 'POSTGRES_RESTORED'), /deltaferry backfill employees --from postgres/);
+    assert.equal(keys(), '1 2 3');
+    load.done = true;
+    await published(4);
+    copy.write([17, employee(17)]);
+    await published(5);
+    await run.drain();
+    copy.write([18, employee(18)]);
+    start({}, { source: copy.source(), loads });
+    await published(6);
+    assert.equal(keys(), '1 2 3 16 17 18');
+  });
+
+  it('a standby that has lost what was published stops it, also in the midst of its work', async () => {
+    let serving = log;
+    const source = served(() => serving);
+    log.write([1, employee(1)]);
+    const run = start({}, { source });
+    await published(1);
+    const standby = log.copy();
+    log.write([2, employee(2)]);
+    await published(2);
+    for (let n = 11; n <= 14; n++) standby.write([n, employee(n)]);
+    serving = standby;
+    await stops(run, 'POSTGRES_RESTORED');
+    assert.equal(keys(), '1 2');
+  });
+
+  it('a standby that has everything that was published is gone on with, and none of its transactions is passed over', async () => {
+    let serving = log;
+    const source = served(() => serving);
+    log.write([1, employee(1)]);
+    const run = start({ upkeepMs: 1_000 }, { source });
+    await published(1);
+    const standby = log.copy();
+    // Transactions elsewhere, which the standby has not received and whose ids it gives out again.
+    for (let n = 0; n < 4; n++) log.skipTransaction();
+    await until(() => topic.position?.['acknowledged'] === log.now(), 'it has seen them, and says so');
+    for (let n = 2; n <= 7; n++) standby.write([n, employee(n)]);
+    serving = standby;
+    await published(7);
+    await run.drain();
+    assert.equal(keys(), '1 2 3 4 5 6 7');
+    assert.ok(!run.states.some(({ name }) => name === 'stopped'));
+  });
+
+  it('a position that is none stops it until a load that began after that is done', async () => {
+    log.write([1, employee(1)]);
+    topic.position = { version: 3 };
+    const loads: FakeLoad[] = [{ began: '2026-01-01', position: log.now(), done: true }];
+    const run = start({ stoppedRetryMs: 50 }, { loads });
+    assert.match(await stops(run, 'POSITION_UNREADABLE'), /deltaferry backfill employees --from postgres/);
+    await polls(5);
+    await stops(run, 'POSITION_UNREADABLE');
+    loads.push({ began: '2026-01-02', position: log.now(), done: true });
+    log.write([2, employee(2)]);
+    await published(1);
+    assert.equal(keys(), '2');
+  });
+});
+
+/** One after the other, as an address that follows the primary. */
+function served(serving: () => FakePostgresLog): PostgresLog {
+  return {
+    snapshot: (...args) =>
+      serving()
+        .source()
+        .snapshot(...args),
+    mark: () => serving().source().mark(),
+    read: (...args) =>
+      serving()
+        .source()
+        .read(...args),
+    upkeep: (...args) =>
+      serving()
+        .source()
+        .upkeep(...args),
+    close: async () => {},
+  };
+}

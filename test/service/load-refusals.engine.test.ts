@@ -55,6 +55,13 @@ describe('a load that cannot be carried out', () => {
 
   const tableWith = (more: Partial<TableConfig>): TableConfig => ({ ...site.config.tables[0]!, ...more });
 
+  async function loadsBegun(): Promise<{ loads: number }> {
+    const { rows } = await site.pool.query<{ loads: number }>(
+      'SELECT count(*)::int AS loads FROM deltaferry.loads',
+    );
+    return rows[0]!;
+  }
+
   async function rowsLoaded(): Promise<number> {
     const { rows } = await site.pool.query<{ n: number }>('SELECT count(*)::int AS n FROM employees');
     return rows[0]!.n;
@@ -69,6 +76,19 @@ describe('a load that cannot be carried out', () => {
       /postgres\.history: scd2, .* --from postgres/,
       load({ table }),
     );
+  });
+
+  it('says that what goes from Postgres to Delta only is not loaded out of Delta', async () => {
+    const { loads } = await loadsBegun();
+    const table = tableWith({ direction: 'postgres-to-delta' });
+    for (const options of [{}, { from: 'delta' }, { from: 'topic' }, { mode: 'restart' }] as const)
+      await refused(
+        'LOAD_TARGET_IS_SOURCE',
+        /from Postgres to Delta only/,
+        /--from postgres, or set its direction to both/,
+        load({ table, ...options }),
+      );
+    assert.equal((await loadsBegun()).loads, loads);
   });
 
   it('says that what is not captured in Postgres cannot be loaded from there', async () => {

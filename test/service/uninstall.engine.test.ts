@@ -32,7 +32,7 @@ describe('deltaferry setup --uninstall', () => {
       encode: () => Buffer.alloc(0),
     });
     await log.open();
-    const position = storedLogPosition({ acknowledged: rows[0]!.at, target: null, last: 0n });
+    const position = storedLogPosition({ acknowledged: rows[0]!.at, target: null, last: 0n, proof: null });
     await log.publish({ changes: [], rejected: [], position });
     await log.close();
   }

@@ -76,10 +76,21 @@ export function createLoadFiles(pool: Pool, load: Load): LoadFiles {
 
     finish: () =>
       inTransaction(pool, { doing: 'ending the load', table: load.target }, async (client) => {
-        if (await finish(client, load)) await client.query(RELEASE, [load.id]);
+        if (!(await finish(client, load))) return;
+        await client.query(GO_ON, [load.id]);
+        await client.query(RELEASE, [load.id]);
       }),
   };
 }
+
+/**
+ * Changes that were on the topic before the rows were read are in them. One of a transaction that a restored database
+ * has lost is not, and must not come after them.
+ */
+const GO_ON = `
+  UPDATE deltaferry.offsets o SET next_offset = l.live_offsets[o.partition + 1], updated_at = now()
+  FROM deltaferry.loads l
+  WHERE l.id = $1 AND o.held_by = l.id AND o.next_offset < l.live_offsets[o.partition + 1]`;
 
 interface FileRow {
   readonly partition: number;

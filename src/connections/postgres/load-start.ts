@@ -1,18 +1,21 @@
-import type { Pool } from 'pg';
+import type { Pool, QueryResult, QueryResultRow } from 'pg';
 import { TransientError } from '../../errors.ts';
+import type { Snapshot } from '../../ports/postgres-log.ts';
 import { translatePostgres } from './errors.ts';
 
 /**
  * The version that the newest load of the table `name` copies, if it is one of the Delta table with this id: its
- * feed begins behind it. Null where there is none. Throws a TransientError where the load has not chosen it yet.
+ * feed begins behind it. Null where there is none, or none that began after `since`. Throws a TransientError where the
+ * load has not chosen it yet.
  */
-export function createLoadStart(pool: Pool, name: string): (tableId: string) => Promise<number | null> {
-  return async (tableId) => {
-    const { rows } = await pool
-      .query<{ tableId: string | null; version: string | null }>(NEWEST, [name])
-      .catch((error: unknown) => {
-        throw translatePostgres(error, { doing: 'looking for loads', table: 'deltaferry.loads' });
-      });
+export function createLoadStart(
+  pool: Pool,
+  name: string,
+): (tableId: string, since?: string) => Promise<number | null> {
+  return async (tableId, since = '') => {
+    const { rows } = await asked<{ tableId: string | null; version: string | null }>(
+      pool.query(NEWEST, [name, since]),
+    );
     const [newest] = rows;
     if (newest === undefined) return null;
     if (newest.version === null)
@@ -24,6 +27,40 @@ export function createLoadStart(pool: Pool, name: string): (tableId: string) => 
   };
 }
 
+/**
+ * The snapshot of the database with which the newest load from Postgres began, if it began after `since` and is done:
+ * Delta then has everything that it sees. Null where there is none.
+ */
+export function createLogStart(pool: Pool, name: string): (since: string) => Promise<Snapshot | null> {
+  return async (since) =>
+    (await asked<{ position: Snapshot }>(pool.query(LOADED, [name, since]))).rows[0]?.position ?? null;
+}
+
+/** When the newest load from one side began, in a form that sorts by time; '' where there is none. */
+export function createNewestLoad(
+  pool: Pool,
+  name: string,
+  source: 'delta' | 'postgres',
+): () => Promise<string> {
+  return async () =>
+    (await asked<{ began: string | null }>(pool.query(BEGAN, [name, source]))).rows[0]?.began ?? '';
+}
+
+async function asked<R extends QueryResultRow>(query: Promise<QueryResult<R>>): Promise<QueryResult<R>> {
+  return await query.catch((error: unknown) => {
+    throw translatePostgres(error, { doing: 'looking for loads', table: 'deltaferry.loads' });
+  });
+}
+
+const STARTED = `to_char(started_at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS.US"Z"')`;
+
+const BEGAN = `SELECT max(${STARTED}) AS began FROM deltaferry.loads WHERE name = $1 AND source = $2`;
+
+const LOADED = `
+  SELECT log_position::text AS position FROM deltaferry.loads
+  WHERE name = $1 AND source = 'postgres' AND phase = 'live' AND log_position IS NOT NULL
+    AND ${STARTED} COLLATE "C" > $2 ORDER BY started_at DESC LIMIT 1`;
+
 const NEWEST = `
   SELECT delta_table_id AS "tableId", version FROM deltaferry.loads
-  WHERE name = $1 AND source = 'delta' AND phase <> 'failed' ORDER BY started_at DESC LIMIT 1`;
+  WHERE name = $1 AND source = 'delta' AND phase <> 'failed' AND ${STARTED} COLLATE "C" > $2 ORDER BY started_at DESC LIMIT 1`;

@@ -260,8 +260,10 @@ const STAND_AGAIN = `
 
 const RECONCILE = `UPDATE deltaferry.loads SET way = 'reconcile' WHERE id = $1`;
 
+// Of a load from Postgres: what its rows, which are read after this, have of the log.
 const PIN = `
-  UPDATE deltaferry.loads SET delta_table_id = $2, version = $3, event_time = $4, total_rows = $5, live_offsets = $6::bigint[]
+  UPDATE deltaferry.loads SET delta_table_id = $2, version = $3, event_time = $4, total_rows = $5, live_offsets = $6::bigint[],
+         log_position = CASE WHEN source = 'postgres' THEN coalesce(log_position, pg_current_snapshot()) ELSE log_position END
   WHERE id = $1 AND phase = 'snapshot' AND (version IS NULL OR version = $3)`;
 
 const TOUCH = `UPDATE deltaferry.loads SET error = NULL WHERE id = $1 AND phase = 'snapshot'`;

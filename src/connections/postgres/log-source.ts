@@ -1,12 +1,13 @@
 import type { TableMapping } from '../../change/table.ts';
 import { OperatorError } from '../../errors.ts';
-import type { PostgresLog, Snapshot } from '../../ports/postgres-log.ts';
+import type { PostgresLog } from '../../ports/postgres-log.ts';
 import { quoteQualified } from '../identifiers.ts';
 import { captureFunction, logTable } from './capture-ddl.ts';
 import { translatePostgres, type PostgresWhere } from './errors.ts';
 import { pageBuilder } from './log-pages.ts';
 import { logRowReader } from './log-rows.ts';
-import { CAPTURE_STATE, SNAPSHOT, TRIGGER_EVENTS } from './log-sql.ts';
+import { createLogLooks } from './log-looks.ts';
+import { CAPTURE_STATE, TRIGGER_EVENTS } from './log-sql.ts';
 import { createLogUpkeep } from './log-upkeep.ts';
 import { createLogWindows } from './log-windows.ts';
 import { openTransactions } from './open-transactions.ts';
@@ -43,6 +44,7 @@ export function createPostgresLog(options: PostgresLogOptions): PostgresLog {
   const log = logTable(mapping.name);
   const where = (doing: string): PostgresWhere => ({ doing, table, role: roleOf(pool) });
   const readRow = logRowReader(options);
+  const looks = createLogLooks(pool, { name: mapping.name, table });
   const open = openTransactions(now);
   const upkeep = createLogUpkeep({ pool, table: mapping.name });
   const windows = createLogWindows(
@@ -65,20 +67,22 @@ export function createPostgresLog(options: PostgresLogOptions): PostgresLog {
   }
 
   return {
-    async snapshot(acknowledged) {
+    async snapshot(acknowledged, mark = null) {
       try {
         await checkCapture();
-        const { rows } = await pool.query<{ snapshot: Snapshot; behind: boolean }>({
-          name: 'deltaferry log snapshot',
-          text: SNAPSHOT,
-          values: [acknowledged],
-        });
-        const [found] = rows;
-        if (found === undefined || found.behind) throw restored(table, acknowledged, found?.snapshot);
-        open.seen(found.snapshot);
-        return found.snapshot;
+        const snapshot = await looks.snapshot(acknowledged, mark);
+        open.seen(snapshot);
+        return snapshot;
       } catch (error) {
         throw translatePostgres(error, where('looking at the log'));
+      }
+    },
+
+    async mark() {
+      try {
+        return await looks.mark();
+      } catch (error) {
+        throw translatePostgres(error, where('marking what was seen of the log'));
       }
     },
 
@@ -106,6 +110,7 @@ export function createPostgresLog(options: PostgresLogOptions): PostgresLog {
     },
 
     async close() {
+      looks.close();
       await Promise.all([pool.end(), windows.close()]);
     },
   };
@@ -127,14 +132,6 @@ function captureMissing(name: string, missing: string): OperatorError {
   return new OperatorError({
     code: 'CAPTURE_MISSING',
     message: `The changes of ${name} in Postgres are not captured: ${missing}.`,
-    remedy: 'Run `deltaferry setup`; what was changed meanwhile is only found by `deltaferry backfill`.',
-  });
-}
-
-function restored(table: string, acknowledged: Snapshot | null, now: Snapshot | undefined): OperatorError {
-  return new OperatorError({
-    code: 'POSTGRES_RESTORED',
-    message: `The database of ${table} is at ${now}, but ${acknowledged} has been published: it was restored from a copy, or is another one.`,
-    remedy: `Load the table anew: \`deltaferry backfill ${table}\`.`,
+    remedy: `Run \`deltaferry setup\`; what was changed meanwhile is only found by \`deltaferry backfill ${name} --from postgres\`.`,
   });
 }

@@ -62,6 +62,19 @@ export const SET_WINDOW = `SELECT set_config('deltaferry.window_from', $1, true)
 export const SNAPSHOT = `SELECT pg_current_snapshot()::text AS snapshot,
   coalesce(pg_snapshot_xmax(pg_current_snapshot()) < pg_snapshot_xmax($1::pg_snapshot), false) AS behind`;
 
+/** The same, with the newest mark. */
+export const MARKED_SNAPSHOT = `${SNAPSHOT}, (SELECT last_value::text FROM deltaferry.log_marks) AS mark`;
+
+/** Any fixed number. Two that read the same number would both leave it. */
+const MARKING = 0x0df_3a2c;
+
+/** Two statements, one transaction: the number is read once the lock is had. */
+export const MARK = `SELECT pg_advisory_xact_lock(${MARKING});
+SELECT setval('deltaferry.log_marks', last_value + 1)::text AS mark FROM deltaferry.log_marks`;
+
+/** Which servers are copies of one another. */
+export const SYSTEM = 'SELECT system_identifier::text AS system FROM pg_control_system()';
+
 /** $1: the log, $2: the captured table, both quoted; $3: the trigger function, as regprocedure reads it. */
 export const CAPTURE_STATE = `SELECT to_regclass($1) IS NOT NULL AS log, to_regclass($2) IS NOT NULL AS captured,
   coalesce((SELECT bit_or(tgtype::int) FROM pg_trigger

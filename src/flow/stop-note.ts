@@ -1,0 +1,24 @@
+type Stored = Readonly<Record<string, string | number | null>>;
+
+/**
+ * Why a producer stopped where only a load of the table mends it, kept with its position: what was noticed once may
+ * not show any more the next time it is looked for.
+ */
+export interface StopNote {
+  readonly code: string;
+  readonly message: string;
+  /** When the newest load began that there was then, '' for none: one that began later ends the stop. */
+  readonly since: string;
+}
+
+/** The position with the note, or with none. */
+export function withStopNote(stored: Stored, note: StopNote): Stored {
+  return { ...stored, stopped: note.code, because: note.message, since: note.since };
+}
+
+export function stopNoteOf(stored: Stored | null): StopNote | null {
+  const { stopped, because, since } = stored ?? {};
+  return typeof stopped === 'string' && typeof because === 'string' && typeof since === 'string'
+    ? { code: stopped, message: because, since }
+    : null;
+}
