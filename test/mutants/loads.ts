@@ -193,6 +193,17 @@ const fromDeltaMutants: readonly Mutant[] = [
     ],
   },
   {
+    promise: 'B8',
+    name: 'publishes on however few of the rows are loaded',
+    file: 'src/producers/publish-and-load.ts',
+    find: 'rows - progress().applied <= (deps.mostAhead ?? MOST_AHEAD)',
+    put: 'rows >= 0',
+    caughtBy: [
+      'test/service/backfill-published.engine.test.ts',
+      'publishes so many rows ahead of those loaded, and goes on as these are; then what came before it is applied, too',
+    ],
+  },
+  {
     promise: 'B9',
     name: 'does not look once more at what people have changed before it commits',
     file: 'src/connections/postgres/load-reconcile.ts',
