@@ -163,6 +163,14 @@ const fromDeltaMutants: readonly Mutant[] = [
     ],
   },
   {
+    promise: 'B6',
+    name: 'compares a table with the load though consumers have not applied what was published before it',
+    file: 'src/producers/backfill.ts',
+    find: 'await caughtUp(deps, load.pinned, signal);',
+    put: '',
+    caughtBy: [BACKFILL, 'brings it to what Delta holds, keeps its history, and live changes go on'],
+  },
+  {
     promise: 'B7',
     name: 'drops rows that can never be one of the table, and says nothing',
     file: 'src/producers/load-publisher.ts',
