@@ -39,6 +39,8 @@ export interface BackfillOptions {
   readonly onTrouble: (error: unknown) => void;
   /** Most rows of a piece, the unit of resuming; default 50,000. */
   readonly rowsPerPiece?: number | undefined;
+  /** Most rows that are on the topic and not loaded yet; default 1,000,000. */
+  readonly mostAhead?: number | undefined;
 }
 
 /** The hand-over is one statement over the whole table. */
@@ -107,6 +109,7 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
         ...intoDelta,
         leadership: createLeadership(connection),
         newId,
+        mostAhead: options.mostAhead,
         onProgress: options.onProgress,
         onRetry: onTrouble,
       }),

@@ -108,11 +108,15 @@ export function createTableReadings(options: TableReadingsOptions): TableReading
       throw translatePostgres(error, { doing: 'looking at the log', table: table.postgres.table });
     });
 
-  async function sink(group: string, target: string): Promise<SinkReading | null> {
+  async function sink(
+    group: string,
+    target: string,
+    loadFrom: 'delta' | 'postgres',
+  ): Promise<SinkReading | null> {
     const state = await asked('postgres', () => readGroup(pool, group, topic));
     if (state === null) return null;
     const check: RangeCheck = (partition, offset, range) => {
-      const problem = outOfRange({ topic, partition, offset, table: name, target }, range);
+      const problem = outOfRange({ topic, partition, offset, table: name, target, loadFrom }, range);
       if (problem !== null) throw problem;
     };
     const lag = await asked('kafka', () => lagBehind(kafka, topic, state.next, check, signal));
@@ -164,11 +168,11 @@ export function createTableReadings(options: TableReadingsOptions): TableReading
       };
     },
 
-    postgresHistory: () => sink(historyGroup(config, table), 'the history'),
+    postgresHistory: () => sink(historyGroup(config, table), 'the history', 'delta'),
 
     async deltaMerge() {
       const [reading, mergingSince] = await Promise.all([
-        sink(mergeGroup(config, table), 'the Delta table'),
+        sink(mergeGroup(config, table), 'the Delta table', 'postgres'),
         asked('postgres', () => readPendingMerge(pool, mergeSink(config, table))),
       ]);
       return reading === null ? null : { ...reading, mergingSince };

@@ -1,18 +1,20 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import type { Change, Micros } from '../../src/change/change.ts';
-import { startBackfill, textOf, type BackfillRun } from '../support/backfill-run.ts';
+import { assertBoundedMemory, startBackfill, textOf, type BackfillRun } from '../support/backfill-run.ts';
 import { tally } from '../support/batches.ts';
 import { seededRandom } from '../support/change-generator.ts';
 import { compactAtOnce } from '../support/compaction.ts';
-import { createDeltaCommits, type DeltaCommits, type Employee } from '../support/delta-commits.ts';
+import { createDeltaCommits, type DeltaCommits } from '../support/delta-commits.ts';
 import { openCopy } from '../support/copy.ts';
 import { endsWell } from '../support/ends-well.ts';
 import { isPublished } from '../support/feed-progress.ts';
 import { assertHistory, caughtUp } from '../support/history-check.ts';
+import { holding } from '../support/holding.ts';
 import { committedKeys } from '../support/load-records.ts';
-import { employeeChange } from '../support/records.ts';
+import { loadShares, type Span } from '../support/load-shares.ts';
+import { loadedChanges } from '../support/loaded-changes.ts';
+import { assertShares } from '../support/shares.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
@@ -21,9 +23,17 @@ import { startWorker, type Worker } from '../support/worker.ts';
 const ROWS = Number(process.env['LOAD_ROWS'] ?? 200_000);
 const COPY_KILLS = 4;
 const KILLS = Number(process.env['LOAD_KILLS'] ?? 20);
-const ROWS_PER_PIECE = Math.ceil(ROWS / 300);
+/** More of them are made where a file of the table ends. */
+const PIECES = 300;
+const ROWS_PER_PIECE = Math.ceil(ROWS / PIECES);
+/** Then so many in the hand-over. */
+const LATE_KILLS = 3;
 /** A piece is in its transaction while the next is read: so much may be published or read anew after a kill. */
 const PIECES_IN_HAND = 2;
+/** Read, and not acknowledged or not noted as that: fewer than this. */
+const PIECES_AHEAD = 6;
+/** The kills end here: what is left has to be more than what is published before one that is meant. */
+const LAST_PIECE = PIECES - 20;
 /** Of a load that is given up: whatever of it compaction has left is in the way of the one that counts. */
 const PIECES_GIVEN_UP = 40;
 const BETWEEN_COMMITS_MS = 4000;
@@ -62,8 +72,11 @@ describe('a load whose processes are killed again and again', () => {
       await old.kill();
 
       const runs = [start('--restart')];
+      const spans: Span[] = [];
       const committing = repeating(later, async () => {
+        const from = await rowsPublished(site);
         await commits.mixed();
+        spans.push({ version: commits.version, from, to: await rowsPublished(site) });
         await delay(BETWEEN_COMMITS_MS);
       });
       let worker: Worker | undefined;
@@ -71,9 +84,10 @@ describe('a load whose processes are killed again and again', () => {
       let least = 0;
       while (phases.length < KILLS) {
         const run = runs.at(-1)!;
-        // The first ones anywhere, so that beginning and exporting are hit as well; then well into the load.
-        const aim = phases.length < 2 ? 0 : 2 + Math.floor(random() * 6);
-        await working(run, aim, random);
+        // The first ones anywhere, so that beginning and exporting are hit as well; then each in its own share of the load.
+        const share = (phases.length - 2 + random()) / (KILLS - 2);
+        const left = Math.floor(share * LAST_PIECE) - ((await loads(site))[1]?.pieces ?? 0);
+        await working(run, phases.length < 2 ? 0 : Math.max(2, left), random);
         const load = (await loads(site))[1];
         // Before there is a load, the feed would begin at the table's first version.
         if (load !== undefined)
@@ -88,29 +102,46 @@ describe('a load whose processes are killed again and again', () => {
           process.kill(loader!, 'SIGKILL');
           assert.notEqual(await run.ended(), 0);
         } else await run.kill();
-        t.diagnostic(`kill ${phases.length}: ${phases.at(-1)}, ${loaded} rows loaded`);
+        t.diagnostic(
+          `kill ${phases.length}: ${phases.at(-1)}, ${load?.pieces ?? 0} pieces published, ${loaded} rows loaded`,
+        );
         // Killed before anything was noted: there is nothing to resume.
         runs.push((await loads(site)).length === 1 ? start('--restart') : start('--resume'));
       }
-      // A crash of the server empties what is UNLOGGED: the rows, and with them the progress.
-      await working(runs.at(-1)!, 2, random);
-      await runs.at(-1)!.kill();
-      await crashedServer(site);
-      runs.push(start('--resume'));
-      // And once more when all that is left is one transaction.
-      const blocked = await site.pool.connect();
-      await blocked.query('BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0');
-      await blocked.query('LOCK TABLE public.employees IN ROW EXCLUSIVE MODE');
-      await until('the hand-over', () => runs.at(-1)!.printed.some((line) => line.includes('moving')), {
-        timeoutMs: 300_000,
-      });
+      const { id, pieces } = (await loads(site))[1]!;
+      assert.ok(pieces > LAST_PIECE * 0.8, `the kills have come no further than ${pieces} pieces`);
+      // In the transaction that moves the rows, which cannot end as long as somebody reads them.
+      for (let n = 0; n < LATE_KILLS; n++) {
+        const reading = later(await holding(site, `deltaferry."load_${id}" IN ACCESS SHARE MODE`), (letGo) =>
+          letGo(),
+        );
+        await handingOver(runs.at(-1)!);
+        await delay(random() * 800);
+        await runs.at(-1)!.kill();
+        await reading();
+        assert.equal((await loads(site))[1]!.phase, 'handover');
+        // A crash of the server empties what is UNLOGGED: the rows, and with them the progress.
+        if (n === 0) await crashedServer(site);
+        runs.push(start('--resume'));
+        if (n > 0) continue;
+        await until('rows to be loaded again', async () => (await rowsLoaded(site, { id })) > 0, {
+          everyMs: 5,
+        });
+        await runs.at(-1)!.kill();
+        runs.push(start('--resume'));
+      }
+      // And once more when all that is left is one transaction, which has not begun.
+      const blocked = later(await holding(site, 'public.employees IN ROW EXCLUSIVE MODE'), (letGo) =>
+        letGo(),
+      );
+      await handingOver(runs.at(-1)!);
       await runs.at(-1)!.kill();
       await committing.stop();
-      await blocked.query('COMMIT');
-      blocked.release();
+      await blocked();
       runs.push(start('--resume'));
       const last = runs.at(-1)!;
       assert.equal(await last.ended(), 0, textOf(last));
+      t.diagnostic(assertBoundedMemory(runs));
 
       const killed = `${hint}; ${tally(phases)}`;
       const [givenUp, load, ...others] = await loads(site);
@@ -122,14 +153,10 @@ describe('a load whose processes are killed again and again', () => {
       const again = begun.reduce((sum, n) => sum + n, 0) - load!.pieces;
       t.diagnostic(`${load!.pieces} pieces, ${again} begun again; ${killed}`);
       assert.ok(phases.filter((phase) => / publish/.test(phase)).length >= KILLS / 2, killed);
-      assert.ok(again <= (KILLS + 3) * PIECES_IN_HAND, `${again} pieces were published again; ${killed}`);
+      assert.ok(again <= (KILLS + 1) * PIECES_IN_HAND, `${again} pieces were published again; ${killed}`);
 
-      const changes = employeeChanges(site, commits, await commitTimes(site, load!.version), load!.version);
-      const loaded = changes.filter(({ op }) => op === 'snapshot').map(({ key }) => key);
-      t.diagnostic(
-        `version ${load!.version} of ${commits.version}: ${changes.length - loaded.length} changes after it`,
-      );
-      assert.ok(changes.length > loaded.length, 'nobody changed anything meanwhile');
+      const changes = await loadedChanges(site, commits, load!.version);
+      const loaded = changes.loaded.map(({ key }) => key);
       assert.equal(load!.rows, loaded.length, killed);
       const written = load!.rows + givenUp!.pieces * ROWS_PER_PIECE;
       const keys = await committedKeys(site, `${site.name}_backfill`);
@@ -141,13 +168,18 @@ describe('a load whose processes are killed again and again', () => {
         [],
         `rows that are not on the topic; ${killed}`,
       );
+      const isLoaded = new Set(loaded);
+      const order = keys.filter((key) => isLoaded.has(key));
+      const shares = loadShares(changes.later, spans, order, PIECES_AHEAD * ROWS_PER_PIECE);
+      t.diagnostic(`version ${load!.version} of ${commits.version}, then ${JSON.stringify(shares)}`);
+      assertShares(shares);
 
       await until('the last change', () => isPublished(worker!.lines, commits.version), {
         timeoutMs: 120_000,
       });
       await caughtUp(site, 120_000);
       await endsWell(worker!);
-      await assertHistory(site, changes, hint);
+      await assertHistory(site, [...changes.loaded, ...changes.later], hint);
     },
   );
 
@@ -160,6 +192,7 @@ describe('a load whose processes are killed again and again', () => {
         later(startBackfill([site.name, '--config', copy.configFile, ...more]), (made) => made.kill());
       const there: Site = { ...site, ...copy };
       let run = from('--from', 'topic');
+      const runs = [run];
       const hits: string[] = [];
       while (hits.length < COPY_KILLS) {
         const before = await rowsLoaded(there, (await loads(there))[0]);
@@ -183,8 +216,10 @@ describe('a load whose processes are killed again and again', () => {
         hits.push(`${victim}, ${await rowsLoaded(there, (await loads(there))[0])} rows`);
         t.diagnostic(`kill ${hits.length}: ${hits.at(-1)}`);
         run = from('--resume');
+        runs.push(run);
       }
       assert.equal(await run.ended(), 0, textOf(run));
+      t.diagnostic(assertBoundedMemory(runs));
       const worker = later(startWorker(['--config', copy.configFile, '--only', 'postgres-history']), (made) =>
         made.kill(),
       );
@@ -204,47 +239,30 @@ async function content({ pool }: Site): Promise<string | undefined> {
   return rows[0]?.all;
 }
 
-/** When each version was committed, from this one on. */
-async function commitTimes(site: Site, from: number): Promise<Map<number, Micros>> {
-  const rows = await site.warehouse.query({
-    doing: 'looking when versions were committed',
-    sql: `SELECT DISTINCT _commit_version AS version, unix_micros(_commit_timestamp) AS ts
-          FROM table_changes('${site.deltaTable}', ${from})`,
-  });
-  return new Map(rows.map(({ version, ts }) => [Number(version), Number(ts)]));
+async function rowsPublished(site: Site): Promise<number> {
+  return (await loads(site))[1]?.rows ?? 0;
 }
 
-/** The rows of the version, then what was changed since. */
-function employeeChanges(
-  site: Site,
-  { changes }: DeltaCommits,
-  times: ReadonlyMap<number, Micros>,
-  version: number,
-): Change[] {
-  const change = (op: Change['op'], key: string, row: Employee, at: number): Change =>
-    employeeChange(Number(key), { op, ...row, table: site.name, position: at, ts: times.get(at)! });
-  const rows = new Map<string, Employee | null>();
-  for (const { key, after } of changes.filter((each) => each.version <= version)) rows.set(key, after);
-  const loaded = [...rows].flatMap(([key, row]) =>
-    row === null ? [] : [change('snapshot', key, row, version)],
-  );
-  const since = changes
-    .filter((each) => each.version > version)
-    .map(({ key, before, after, version: at }) =>
-      change(after === null ? 'delete' : before === null ? 'insert' : 'update', key, (after ?? before)!, at),
-    );
-  return [...loaded, ...since];
+/** Waits until the rows are moved into the table, or about to be. */
+async function handingOver(run: BackfillRun): Promise<void> {
+  const told = () => {
+    if (!run.alive()) throw new Error(textOf(run));
+    return isMoving(run);
+  };
+  await until('the hand-over', told, { timeoutMs: 300_000 });
 }
+
+const isMoving = ({ printed }: BackfillRun): boolean => printed.some((line) => line.includes('moving'));
 
 /** Waits until the run has begun so many publications, or is over the start at least; then a little. */
 async function working(run: BackfillRun, publications: number, random: () => number): Promise<void> {
   const deadline = performance.now() + 240_000;
-  while (run.lines.filter(({ msg }) => msg === 'publish begins').length < publications) {
+  while (run.lines.filter(({ msg }) => msg === 'publish begins').length < publications && !isMoving(run)) {
     if (!run.alive()) throw new Error(`the load ended by itself: ${textOf(run)}`);
     if (performance.now() > deadline) throw new Error(`nothing is published: ${textOf(run)}`);
     await delay(1);
   }
-  await delay(random() * (publications === 0 ? 3000 : 150));
+  await delay(random() * (publications === 0 ? 3000 : 100));
   if (!run.alive()) throw new Error(`the load was done before the kill: ${textOf(run)}`);
 }
 
@@ -281,7 +299,7 @@ async function crashedServer(site: Site): Promise<void> {
 }
 
 /** Rows of a load beside its table, as its own progress has them and as they are. */
-async function rowsLoaded(site: Site, load: FoundLoad | undefined): Promise<number> {
+async function rowsLoaded(site: Site, load: Pick<FoundLoad, 'id'> | undefined): Promise<number> {
   if (load === undefined) return 0;
   const { rows } = await site.pool.query<{ counted: string; there: string }>(
     `SELECT (SELECT coalesce(sum(rows), 0) FROM deltaferry."load_${load.id}_progress") AS counted,

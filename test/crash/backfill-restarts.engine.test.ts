@@ -4,16 +4,28 @@ import { rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { before, describe, it, type TestContext } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
+import type { Op } from '../../src/change/change.ts';
 import { restartPart, startStack, stopStack, type Endpoints, type PartName } from '../../src/stack/stack.ts';
 import { startBackfill, textOf } from '../support/backfill-run.ts';
-import { committedKeys } from '../support/load-records.ts';
-import { openSite, type Site } from '../support/site.ts';
-import { undoing } from '../support/undoing.ts';
-import { until } from '../support/until.ts';
+import { createDeltaCommits } from '../support/delta-commits.ts';
+import { endsWell } from '../support/ends-well.ts';
 import { enginesForTests } from '../support/engines-jvm.ts';
+import { isPublished } from '../support/feed-progress.ts';
+import { assertHistory, caughtUp } from '../support/history-check.ts';
+import { committedKeys } from '../support/load-records.ts';
+import { loadedChanges } from '../support/loaded-changes.ts';
+import { QUICK } from '../support/service.ts';
+import { assertShares } from '../support/shares.ts';
+import { openSite, type Site } from '../support/site.ts';
+import { repeating, undoing } from '../support/undoing.ts';
+import { until } from '../support/until.ts';
+import { startWorker, type Worker } from '../support/worker.ts';
 
 const ROWS = 20_000;
 const ROWS_PER_PIECE = 200;
+/** People do not write without a pause: the machine is the load's, too. */
+const BETWEEN_MS = 500;
 
 interface Restart {
   readonly part: PartName;
@@ -28,6 +40,8 @@ const RESTARTS: readonly Restart[] = [
 ];
 
 describe('engines that are restarted under a load', () => {
+  const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
+  const hint = `seed ${seed} (set CRASH_SEED)`;
   const later = undoing();
   const dir = later(mkdtempSync(join(tmpdir(), 'deltaferry-load-restarts-')), (made) =>
     rm(made, { recursive: true, force: true }),
@@ -42,15 +56,24 @@ describe('engines that are restarted under a load', () => {
     endpoints = await startStack({ dir, ownerPid: process.pid, wipeWithOwner: true });
   });
 
-  /** Restarts one engine after the other while the load publishes, and waits for the load's end. */
+  /** Restarts one engine after the other while the load publishes and people work, and waits for the load's end. */
   async function underRestarts(
     t: TestContext,
     site: Site,
     restarts: readonly Restart[],
+    people: (() => Promise<void>) | null,
     ...more: string[]
-  ): Promise<void> {
+  ): Promise<Worker | null> {
     const args = [site.name, '--config', site.configFile, '--piece', String(ROWS_PER_PIECE), ...more];
     const run = later(startBackfill(args), (made) => made.kill());
+    // Before there is a load, the feed would begin at the table's first version.
+    await until('the load to begin', async () => {
+      if (!run.alive()) throw new Error(textOf(run));
+      return (await newestLoad(site))?.version !== undefined;
+    });
+    const worker =
+      people === null ? null : later(startWorker(['--config', site.configFile]), (made) => made.kill());
+    const working = people === null ? null : repeating(later, people);
     const published = (): number => run.lines.filter(({ msg }) => msg === 'publish ends').length;
     for (const { part, how } of restarts) {
       const before = published();
@@ -71,24 +94,36 @@ describe('engines that are restarted under a load', () => {
     t.diagnostic(`${again.length} failures were tried again`);
     assert.ok(again.length >= restarts.length, textOf(run));
     // Three more say that the load has begun, that everything is there, and that it was read.
-    const pieces = ROWS / ROWS_PER_PIECE;
-    assert.ok(published() <= pieces + restarts.length + 3, `${published()} publications`);
-    assert.equal((await committedKeys(site, `${site.name}_backfill`)).length, ROWS);
+    assert.ok(published() <= ROWS / ROWS_PER_PIECE + restarts.length + 3, `${published()} publications`);
+    const keys = await committedKeys(site, `${site.name}_backfill`);
+    assert.equal(new Set(keys).size, keys.length, 'a row is on the topic once');
+    assert.equal(keys.length, (await newestLoad(site))?.rows);
+    await working?.stop();
+    return worker;
   }
 
   it('it goes on by itself, and ends with every row once', { timeout: 600_000 }, async (t) => {
-    const site = later(await openSite({ prefix: 'load_restarts', endpoints }), (made) => made.drop());
-    await site.warehouse.query({
-      doing: 'filling the table',
-      sql: `INSERT INTO ${site.deltaTable} SELECT id, concat('Employee ', id), CAST(id % 1000 AS DECIMAL(12,2)) FROM range(${ROWS})`,
-    });
-    await underRestarts(t, site, RESTARTS);
-    const { rows } = await site.pool.query<Record<string, string | boolean>>(
-      `SELECT count(*) AS rows, count(DISTINCT emp_id) AS keys,
-              bool_and(name = 'Employee ' || emp_id AND salary = emp_id % 1000 AND is_active AND off_date IS NULL) AS exact
-       FROM public.employees`,
+    const site = later(await openSite({ prefix: 'load_restarts', endpoints, settings: QUICK }), (made) =>
+      made.drop(),
     );
-    assert.deepEqual(rows[0], { rows: String(ROWS), keys: String(ROWS), exact: true });
+    const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
+    await commits.large(ROWS);
+    const worker = (await underRestarts(t, site, RESTARTS, async () => {
+      await commits.mixed();
+      await delay(BETWEEN_MS);
+    }))!;
+    // However quickly the load was done: some of each sort.
+    for (let n = 0; n < 2; n++) await commits.mixed();
+    await until('the last change', () => isPublished(worker.lines, commits.version));
+    await caughtUp(site, 120_000);
+    await endsWell(worker);
+    const { loaded, later: since } = await loadedChanges(site, commits, (await newestLoad(site))!.version);
+    assert.equal(loaded.length, (await newestLoad(site))?.rows);
+    const of = (op: Op): number => since.filter((change) => change.op === op).length;
+    const shares = { inserts: of('insert'), updates: of('update'), deletes: of('delete') };
+    t.diagnostic(`changed meanwhile: ${JSON.stringify(shares)}`);
+    assertShares(shares);
+    await assertHistory(site, [...loaded, ...since], hint);
   });
 
   it('one into Delta goes on by itself, too', { timeout: 600_000 }, async (t) => {
@@ -102,7 +137,8 @@ describe('engines that are restarted under a load', () => {
        SELECT n, 'Employee ' || n, n % 1000, true, '2020-01-01Z' FROM generate_series(0, ${ROWS - 1}) AS n; COMMIT`,
     );
     // While the warehouse is away, all that is left is published.
-    await underRestarts(t, site, RESTARTS.slice(0, 3), '--from', 'postgres');
+    await underRestarts(t, site, RESTARTS.slice(0, 3), null, '--from', 'postgres');
+    assert.equal((await committedKeys(site, `${site.name}_backfill`)).length, ROWS);
     const [found] = await site.warehouse.query({
       doing: 'looking',
       sql: `SELECT count(*) AS rows, count(DISTINCT emp_id) AS keys,
@@ -114,3 +150,17 @@ describe('engines that are restarted under a load', () => {
     );
   });
 });
+
+interface FoundLoad {
+  readonly version: number;
+  readonly rows: number;
+}
+
+/** The newest load that has chosen its version. */
+async function newestLoad(site: Site): Promise<FoundLoad | undefined> {
+  const { rows } = await site.pool.query<FoundLoad>(
+    `SELECT version::int, published_rows::int AS rows FROM deltaferry.loads
+     WHERE version IS NOT NULL ORDER BY started_at DESC LIMIT 1`,
+  );
+  return rows[0];
+}

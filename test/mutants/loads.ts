@@ -236,6 +236,14 @@ const fromDeltaMutants: readonly Mutant[] = [
     ],
   },
   {
+    promise: 'B6',
+    name: 'compares a table with the load though consumers have not applied what was published before it',
+    file: 'src/producers/backfill.ts',
+    find: 'await caughtUp(deps, load.pinned, signal);',
+    put: '',
+    caughtBy: [BACKFILL, 'brings it to what Delta holds, keeps its history, and live changes go on'],
+  },
+  {
     promise: 'B7',
     name: 'says that versions of Delta are gone, and not which load copies one of them',
     file: 'src/connections/databricks/snapshot.ts',
@@ -304,6 +312,17 @@ const fromDeltaMutants: readonly Mutant[] = [
     caughtBy: [
       PUBLISHER,
       'reads one piece ahead of the one in its transaction, and none while there is no room',
+    ],
+  },
+  {
+    promise: 'B8',
+    name: 'publishes on however few of the rows are loaded',
+    file: 'src/producers/publish-and-load.ts',
+    find: 'rows - progress().applied <= (deps.mostAhead ?? MOST_AHEAD)',
+    put: 'rows >= 0',
+    caughtBy: [
+      'test/service/backfill-published.engine.test.ts',
+      'publishes so many rows ahead of those loaded, and goes on as these are; then what came before it is applied, too',
     ],
   },
   {

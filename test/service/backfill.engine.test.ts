@@ -3,7 +3,9 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { startBackfill, textOf } from '../support/backfill-run.ts';
 import { endsWell } from '../support/ends-well.ts';
+import { isPublished } from '../support/feed-progress.ts';
 import { caughtUp } from '../support/history-check.ts';
+import { holding } from '../support/holding.ts';
 import { committedKeys } from '../support/load-records.ts';
 import { openRecords, type FoundVersion } from '../support/records.ts';
 import { openSite, type Site } from '../support/site.ts';
@@ -31,6 +33,14 @@ async function history(site: Site): Promise<Map<number, FoundVersion[]>> {
   } finally {
     await records.close();
   }
+}
+
+async function newestVersion(site: Site): Promise<number> {
+  const [newest] = await site.warehouse.query({
+    doing: 'looking for the newest version',
+    sql: `DESCRIBE HISTORY ${site.deltaTable} LIMIT 1`,
+  });
+  return Number(newest?.['version']);
 }
 
 interface LoadFacts {
@@ -66,19 +76,6 @@ async function loadTables(site: Site): Promise<number> {
     `SELECT count(*)::int AS n FROM pg_class WHERE relname LIKE 'load\\_2%' AND relkind = 'r'`,
   );
   return rows[0]!.n;
-}
-
-/** Holds a lock of the test's own, which a load comes to wait for; resolves to what lets go of it. */
-async function holding(site: Site, lock: string): Promise<() => Promise<void>> {
-  const client = await site.pool.connect();
-  await client.query(`BEGIN; SET LOCAL idle_in_transaction_session_timeout = 0; LOCK TABLE ${lock}`);
-  let held = true;
-  return async () => {
-    if (!held) return;
-    held = false;
-    await client.query('COMMIT');
-    client.release();
-  };
 }
 
 describe('a load into an empty history', () => {
@@ -419,7 +416,7 @@ describe('a load into a table that holds rows', () => {
     'brings it to what Delta holds, keeps its history, and live changes go on',
     { timeout: 300_000 },
     async () => {
-      const worker = later(startWorker(['--config', site.configFile]), (made) => made.kill());
+      const filling = later(startWorker(['--config', site.configFile]), (made) => made.kill());
       const current = async (): Promise<number> => {
         const found = await site.pool.query<{ n: number }>(
           'SELECT count(*)::int AS n FROM public.employees WHERE off_date IS NULL',
@@ -444,7 +441,13 @@ describe('a load into a table that holds rows', () => {
       await site.pool.query(
         `UPDATE public.employees SET off_date = on_date + interval '1 microsecond', is_active = false WHERE emp_id = 100`,
       );
+      // Published, and not applied before the load waits for it.
+      await endsWell(filling);
+      const feed = later(startWorker(['--config', site.configFile, '--only', 'delta-feed']), (made) =>
+        made.kill(),
+      );
       await change(site, `INSERT INTO $T VALUES (45001, 'before', 1)`);
+      await change(site, `UPDATE $T SET salary = -3 WHERE emp_id = 200`);
 
       const run = later(startBackfill([site.name, '--config', site.configFile, '--json']), (made) =>
         made.kill(),
@@ -455,14 +458,28 @@ describe('a load into a table that holds rows', () => {
       );
       await change(site, `UPDATE $T SET salary = -2 WHERE emp_id IN (7, 20000, 100, 30000)`);
       await change(site, `DELETE FROM $T WHERE emp_id IN (9007, 44998)`);
+      const told = (text: RegExp): boolean => run.lines.some(({ msg }) => text.test(msg));
+      await until('the load to wait for the consumers', () => {
+        if (!run.alive()) throw new Error(textOf(run));
+        return told(/waiting until live changes up to version \d+ are applied/);
+      });
       await change(site, `INSERT INTO $T VALUES (45002, 'after', 2)`);
+      const newest = await newestVersion(site);
+      await until('the last change to be published', () => isPublished(feed.lines, newest));
+      assert.ok(run.alive() && !told(/into the table|compared/), textOf(run));
+      assert.ok((await history(site)).get(-5)?.[0]?.active, 'nothing is compared before that');
+      const consumer = later(
+        startWorker(['--config', site.configFile, '--only', 'postgres-history']),
+        (made) => made.kill(),
+      );
       assert.equal(await run.ended(), 0, textOf(run));
       const result = JSON.parse(run.printed.join('\n')) as {
         readonly reconciled: { readonly added: number; readonly corrected: number; readonly ended: number };
       };
       await until('the last change', async () => (await history(site)).has(45002), { everyMs: 300 });
       await caughtUp(site, 60_000);
-      await endsWell(worker);
+      await endsWell(feed);
+      await endsWell(consumer);
 
       const found = await history(site);
       const shape = (id: number): string[] =>
@@ -482,6 +499,8 @@ describe('a load into a table that holds rows', () => {
       // History that was right is left as it was.
       assert.deepEqual(shape(5), ['Employee 5 5.00 ended', 'Employee 5 -1.00']);
       assert.deepEqual(shape(44999), ['Employee 44999 999.00 ended']);
+      // What the consumers had not applied yet is what they then applied, and nothing of the load.
+      assert.deepEqual(shape(200), ['Employee 200 200.00 ended', 'Employee 200 -3.00']);
       // What was wrong ends at the time of the load, and what came after it still came after it.
       assert.deepEqual(shape(3), ['Employee 3 3.00 ended', 'wrong -1.00 ended', 'Employee 3 -1.00']);
       assert.deepEqual(shape(20000), [
@@ -509,7 +528,7 @@ describe('a load into a table that holds rows', () => {
       assert.equal(ended, 2);
       assert.ok(added >= 3 && added + corrected <= 12, JSON.stringify(result.reconciled));
       assert.deepEqual(
-        worker.lines.filter(({ level }) => level >= 50).map(({ msg }) => msg),
+        [filling, feed, consumer].flatMap(({ lines }) => lines.filter(({ level }) => level >= 50)),
         [],
       );
       assert.equal(await loadTables(site), 0);

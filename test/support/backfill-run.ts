@@ -1,9 +1,11 @@
+import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFileSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { serviceEnv, serviceFlags } from '../../bin/node-flags.js';
+import { peakMemory } from './memory.ts';
 import { WITH_PARENT, type LogLine } from './worker.ts';
 
 const MAIN = fileURLToPath(new URL('../../src/cli/main.ts', import.meta.url));
@@ -22,7 +24,13 @@ export interface BackfillRun {
   kill(): Promise<void>;
   /** Resolves to the exit code, null after a signal. */
   ended(): Promise<number | null>;
+  /** Peak memory of either process until now, or until shortly before it ended, megabytes; 0 where nobody tells. */
+  peaks(): Readonly<Record<'publisher' | 'loader', number>>;
 }
+
+/** Of each process of a load. */
+export const MOST_MEGABYTES = 512;
+const LOOK_MS = 50;
 
 export function startBackfill(args: readonly string[]): BackfillRun {
   const settings = ['--set', 'log.level=debug', '--set', 'log.format=json'];
@@ -44,19 +52,19 @@ export function startBackfill(args: readonly string[]): BackfillRun {
   const closed = once(child, 'close');
   const pid = child.pid!;
   const alive = () => child.exitCode === null && child.signalCode === null;
+  const peaks = { publisher: 0, loader: 0 };
+  const looking = setInterval(() => {
+    peaks.publisher = Math.max(peaks.publisher, peakMemory(pid) ?? 0);
+    const loader = loaderOf(pid);
+    if (loader !== null) peaks.loader = Math.max(peaks.loader, peakMemory(loader) ?? 0);
+  }, LOOK_MS).unref();
+  void closed.finally(() => clearInterval(looking));
   return {
     pid,
     printed,
     lines,
     alive,
-    loader() {
-      try {
-        const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
-        return children === '' ? null : Number(children.split(' ')[0]);
-      } catch {
-        return null;
-      }
-    },
+    loader: () => loaderOf(pid),
     async kill() {
       if (alive()) child.kill('SIGKILL');
       await closed;
@@ -65,7 +73,27 @@ export function startBackfill(args: readonly string[]): BackfillRun {
       await closed;
       return child.exitCode;
     },
+    peaks: () => peaks,
   };
+}
+
+function loaderOf(pid: number): number | null {
+  try {
+    const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim();
+    return children === '' ? null : Number(children.split(' ')[0]);
+  } catch {
+    return null;
+  }
+}
+
+/** Neither process of any of the runs took more than it may; answers the largest peaks, for people. */
+export function assertBoundedMemory(runs: readonly BackfillRun[]): string {
+  const most = (of: 'publisher' | 'loader') => Math.max(...runs.map((run) => run.peaks()[of]));
+  const [publisher, loader] = [most('publisher'), most('loader')];
+  assert.ok(publisher <= MOST_MEGABYTES && loader <= MOST_MEGABYTES, `${publisher} and ${loader} MB`);
+  // Where the system tells it, somebody has looked.
+  assert.ok(process.platform !== 'linux' || (publisher > 0 && loader > 0), 'nobody looked at the memory');
+  return `publisher ${publisher} MB, loader ${loader} MB at most`;
 }
 
 export function textOf({ printed, lines }: BackfillRun): string {
