@@ -251,13 +251,16 @@ export function bothSides(site: Site): BothSides {
         },
         { timeoutMs, everyMs: 25 },
       ).catch(async () => {
-        const differ = (rows: readonly string[]): string =>
-          [
-            ...want.filter((row) => !rows.includes(row)).map((row) => `not there: ${row}`),
-            ...rows.filter((row) => !want.includes(row)).map((row) => `not expected: ${row}`),
+        const wanted = new Set(want);
+        const differ = (rows: readonly string[]): string => {
+          const found = new Set(rows);
+          return [
+            ...want.filter((row) => !found.has(row)).map((row) => `not there: ${row}`),
+            ...rows.filter((row) => !wanted.has(row)).map((row) => `not expected: ${row}`),
           ]
             .slice(0, MOST_SHOWN)
             .join(', ');
+        };
         assert.deepEqual(
           { delta: differ(await foundInDelta()), postgres: differ(await foundInPostgres()) },
           { delta: '', postgres: '' },
