@@ -60,7 +60,10 @@ export interface Load {
   readonly way: 'fill' | 'reconcile';
   /** Whether people's changes of the target are captured. */
   readonly captured: boolean;
-  /** What of them is in Delta as it is loaded; the keys of all others are left alone. Null until it is chosen. */
+  /**
+   * What of them is in Delta as it is loaded; the keys of all others are left alone. Of a load from Postgres: what its
+   * rows have, so that a poller that had to stop goes on from there. Null until it is chosen.
+   */
   readonly logPosition: Snapshot | null;
   /** src/flow/load-state.ts says what each means. */
   readonly phase: 'snapshot' | 'handover' | 'live' | 'failed';
