@@ -73,7 +73,7 @@ export const historyMutants: readonly Mutant[] = [
     promise: 'H6',
     name: 'forgets deletes that a load under way may look up',
     file: 'src/connections/postgres/remembered-deletes.ts',
-    find: 'AND NOT EXISTS (SELECT FROM deltaferry.loads WHERE target = $1 AND phase IN (${UNDER_WAY}))',
+    find: 'AND NOT EXISTS (SELECT FROM deltaferry.loads WHERE target = $1 AND ${UNDER_WAY})',
     put: '',
     caughtBy: [
       'test/connections/postgres/remembered-deletes.engine.test.ts',

@@ -1,6 +1,7 @@
 import type { Mutant } from './mutant.ts';
 
 const CONSUMER = 'test/consumers/delta-merge.test.ts';
+const UPKEEP = 'test/consumers/delta-merge-upkeep.test.ts';
 
 /** M7 to M11 in docs/SPEC.md: how merging goes on after a failure, in quiet moments, and ends. */
 export const mergeLoopMutants: readonly Mutant[] = [
@@ -131,7 +132,7 @@ export const mergeLoopMutants: readonly Mutant[] = [
     file: 'src/consumers/merge-upkeep.ts',
     find: 'if (wait > 0) return wait;',
     put: '',
-    caughtBy: [CONSUMER, 'on their schedule, and only while nothing is held'],
+    caughtBy: [UPKEEP, 'on their schedule, and only while nothing is held'],
   },
   {
     promise: 'M10',
@@ -139,7 +140,7 @@ export const mergeLoopMutants: readonly Mutant[] = [
     file: 'src/consumers/delta-merge.ts',
     find: 'return buffer.isEmpty ? await upkeep.tend(signal) : ms;',
     put: 'return Math.min(ms, await upkeep.tend(signal));',
-    caughtBy: [CONSUMER, 'on their schedule, and only while nothing is held'],
+    caughtBy: [UPKEEP, 'on their schedule, and only while nothing is held'],
   },
   {
     promise: 'M10',
@@ -147,7 +148,7 @@ export const mergeLoopMutants: readonly Mutant[] = [
     file: 'src/consumers/merge-upkeep.ts',
     find: 'underWay = ending;\n    needed = false;',
     put: 'underWay = ending;',
-    caughtBy: [CONSUMER, 'on their schedule, and only while nothing is held'],
+    caughtBy: [UPKEEP, 'on their schedule, and only while nothing is held'],
     saying: /it does not come to rest/,
   },
   {
@@ -156,7 +157,7 @@ export const mergeLoopMutants: readonly Mutant[] = [
     file: 'src/consumers/merge-upkeep.ts',
     find: 'giveWay: () => underWay?.abort(),',
     put: 'giveWay: () => {},',
-    caughtBy: [CONSUMER, 'and give way as soon as something comes'],
+    caughtBy: [UPKEEP, 'and give way as soon as something comes'],
   },
   {
     promise: 'M11',
