@@ -24,7 +24,7 @@ interface Patience {
 
 /**
  * Announces the load, with its target, before it has any record. Throws an OperatorError where another target's
- * is unfinished, but for a \`restart\`, which takes its place.
+ * is unfinished, but for a `restart`, which takes its place.
  */
 export async function claimTopic(
   shared: SharedTopic & Patience,

@@ -24,7 +24,7 @@ export interface LoadMergeOptions {
   readonly folder: string;
   /** Whether what others change in Delta goes to Postgres, so that it counts more than the load. */
   readonly othersCount: boolean;
-  /** A commit of somebody's came in between, and the statement begins again. */
+  /** A commit of somebody's came in between, and the statement begins again; a TransientError says how often by now. */
   readonly onConflict?: ((error: unknown) => void) | undefined;
 }
 
@@ -125,15 +125,16 @@ export function createLoadMerge(options: LoadMergeOptions): DeltaLoad {
     signal: AbortSignal,
   ): Promise<Counts> {
     await ledger.claim(new Map());
-    for (;;) {
+    for (let attempt = 1; ; attempt++) {
       signal.throwIfAborted();
       const turn = await ledger.turn(signal);
       try {
         const counts = await once(turn, load, what, statement, signal);
         if (counts !== null) return counts;
+        options.onConflict?.(overtaken(table, attempt));
       } catch (error) {
         if (!(error instanceof TransientError) || error.code !== 'DELTA_CONFLICT') throw error;
-        options.onConflict?.(error);
+        options.onConflict?.(overtaken(table, attempt, error));
       } finally {
         await turn.release();
       }
@@ -172,6 +173,16 @@ export function createLoadMerge(options: LoadMergeOptions): DeltaLoad {
       return deleted;
     },
   };
+}
+
+/** Nothing but patience helps, unless those who commit are asked for pauses. */
+function overtaken(table: string, attempt: number, cause?: TransientError): TransientError {
+  const times = attempt === 1 ? 'once' : `${attempt} times in a row`;
+  return new TransientError({
+    code: 'LOAD_OVERTAKEN',
+    message: `Others have committed to ${table} while a statement of the load was on its way, ${times}: it begins again. Give the jobs that write there pauses of a minute until the load has ended`,
+    cause,
+  });
 }
 
 function namesOf(files: readonly LoadFile[]): string {

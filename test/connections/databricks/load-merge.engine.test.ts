@@ -4,7 +4,7 @@ import type { Databricks, Statement } from '../../../src/connections/databricks/
 import { createLoadMerge, type LoadMergeOptions } from '../../../src/connections/databricks/load-merge.ts';
 import { createLoadStaging, removeLoadFiles } from '../../../src/connections/databricks/load-staging.ts';
 import { createLoadTarget } from '../../../src/connections/databricks/load-target.ts';
-import { TransientError } from '../../../src/errors.ts';
+import { describeError, TransientError } from '../../../src/errors.ts';
 import type { Load } from '../../../src/ports/load.ts';
 import type { DeltaLoad, LoadFile } from '../../../src/ports/load-into-delta.ts';
 import { PEOPLE } from '../../support/merge-sink-contract.ts';
@@ -117,6 +117,7 @@ describe('a load that is merged into a table with rows', () => {
     await person(`MERGE INTO $T t USING (SELECT explode(array(9, 10)) AS id) s ON t.id = s.id
                   WHEN MATCHED THEN DELETE WHEN NOT MATCHED THEN INSERT (id, name) VALUES (s.id, 'a person’s')`);
     let questions = 0;
+    const told: string[] = [];
     const into = loader(
       tapped(site.warehouse.client, /^SELECT concat_ws/, {
         // Between the question what others have changed, and the statement.
@@ -124,9 +125,11 @@ describe('a load that is merged into a table with rows', () => {
           if (++questions === 1) await person(`UPDATE $T SET name = 'just now' WHERE id = 12`);
         },
       }),
+      { onConflict: (error: unknown) => told.push(describeError(error)) },
     );
     assert.deepEqual(await into.merge(load, files, forever), { added: 1, corrected: 2 });
     assert.ok(questions >= 3, 'the first statement did nothing');
+    assert.match(told.join(), /^Others have committed to .* once: it begins again\. Give the jobs/);
     assert.equal(await into.removeAbsent(load, files, forever), 1);
     const expected = {
       1: 'as it is',
