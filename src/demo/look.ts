@@ -1,7 +1,7 @@
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { openDatabricks } from '../connections/databricks/client.ts';
-import { quoteQualified } from '../connections/identifiers.ts';
+import { quoteDatabricksQualified, quoteQualified } from '../connections/identifiers.ts';
 import { openKafka } from '../connections/kafka/client.ts';
 import { createDeadLetterReader } from '../connections/kafka/dead-letter-reader.ts';
 import { openPool } from '../connections/postgres/pool.ts';
@@ -116,7 +116,7 @@ async function versions(config: Config, { postgres }: TableConfig): Promise<Look
 async function rows(config: Config, { delta }: TableConfig): Promise<Look> {
   const warehouse = openDatabricks(databricksOptions(config));
   try {
-    const sql = `SELECT * FROM ${delta.table} ORDER BY emp_id LIMIT ${ROWS}`;
+    const sql = `SELECT * FROM ${quoteDatabricksQualified(delta.table)} ORDER BY emp_id LIMIT ${ROWS}`;
     const found = await warehouse.query({ doing: 'looking at the table', table: delta.table, sql });
     return { title: `The first ${found.length} rows of ${delta.table}:`, rows: textRows(found) };
   } finally {
