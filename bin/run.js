@@ -45,14 +45,22 @@ await main(async () => {
   return task(node, args);
 });
 
-/** Every step of the check, side by side; what a failed one said is shown whole at the end. */
-async function check(node) {
+/**
+ * Every step of the check, side by side; what a failed one said is shown whole at the end. `--without-tests` where all
+ * of them run anyway.
+ */
+async function check(node, args) {
   const began = Date.now();
+  const tests = [
+    'tests',
+    node,
+    ['--test', `--test-concurrency=${concurrency()}`, ...testFiles().filter(isPure)],
+  ];
   const steps = [
     ['format', tool('oxfmt'), ['--check']],
     ['lint', tool('oxlint'), ['--type-aware', '--deny-warnings']],
     ['types', tool('tsc'), ['--noEmit', '-p', 'tsconfig.json']],
-    ['tests', node, ['--test', `--test-concurrency=${concurrency()}`, ...testFiles().filter(isPure)]],
+    ...(args.includes('--without-tests') ? [] : [tests]),
   ];
   const results = await Promise.all(steps.map((step) => runStep(step, toolEnv(node))));
   const failed = results.filter(({ code }) => code !== 0);

@@ -20,7 +20,7 @@ const PIECE = Math.ceil(ROWS / 160);
 /** When to kill: as it begins, as rows are published, once more are staged, as it is merged, once a part of it is merged. */
 type Aim = 'begin' | 'load' | 'stage' | 'merge' | 'merged';
 /** So many kills of each sort. */
-const ROUNDS = Number(process.env['INTO_DELTA_ROUNDS'] ?? 4);
+const ROUNDS = Number(process.env['INTO_DELTA_ROUNDS'] ?? 2);
 const AIMS = (['begin', 'load', 'stage', 'merge', 'merged'] as const).flatMap((aim): Aim[] =>
   Array<Aim>(ROUNDS).fill(aim),
 );

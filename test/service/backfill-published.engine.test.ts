@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
+import { setTimeout as delay } from 'node:timers/promises';
 import { backfillTable, type BackfillProgress } from '../../src/service/backfill.ts';
 import { createLogger } from '../../src/service/logger.ts';
 import { createDeltaCommits, type DeltaCommits } from '../support/delta-commits.ts';
@@ -44,7 +45,9 @@ describe('a load of a table whose changes were published before anybody applied 
     later(startWorker(['--config', site.configFile, '--only', role]), (made) => made.kill());
 
   async function published(): Promise<void> {
-    await until('the last change to be published', () => isPublished(feed.lines, commits.version));
+    await until('the last change to be published', () => isPublished(feed.lines, commits.version), {
+      timeoutMs: 60_000,
+    });
   }
 
   async function load(onProgress: (progress: BackfillProgress) => void, signal: AbortSignal) {
@@ -63,7 +66,7 @@ describe('a load of a table whose changes were published before anybody applied 
 
   it(
     'publishes so many rows ahead of those loaded, and goes on as these are; then what came before it is applied, too',
-    { timeout: 180_000 },
+    { timeout: 300_000 },
     async ({ signal }) => {
       const { updates, deletes, reinserts } = commits.shares;
       assertShares({ updates, deletes, reinserts });
@@ -80,7 +83,10 @@ describe('a load of a table whose changes were published before anybody applied 
       }, signal);
       loading.catch(() => {});
       const isFull = (): boolean => (at.progress?.published ?? 0) > MOST_AHEAD - ROWS_PER_PIECE;
-      await Promise.race([loading, until('so many rows to be published', isFull, { everyMs: 1 })]);
+      await Promise.race([
+        loading,
+        until('so many rows to be published', isFull, { everyMs: 1, timeoutMs: 60_000 }),
+      ]);
       const letGo = later(await at.unloaded!, (held) => held());
       // All of it would be published by then.
       await commits.mixed();
@@ -90,7 +96,9 @@ describe('a load of a table whose changes were published before anybody applied 
       assert.ok(ahead <= MOST_AHEAD, `${ahead} rows are published`);
       assert.ok(read <= MOST_AHEAD + PIECES_READ_AHEAD * ROWS_PER_PIECE, `${read} rows are read`);
       await letGo();
-      const { rows } = await loading;
+      const told = (): string => JSON.stringify({ ...at.progress, pinned: null });
+      const late = delay(60_000, null, { ref: false }).then(() => assert.fail(`it stands at ${told()}`));
+      const { rows } = await Promise.race([loading, late]);
       assert.ok(at.furthest <= MOST_AHEAD, `${at.furthest} rows ahead`);
 
       const consumer = work('postgres-history');
