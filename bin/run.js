@@ -18,7 +18,7 @@ const soaks = {
   mutants: { files: ['test/mutants/engine.soak.ts'], more: {} },
 };
 
-/** Tests that need no engine; one that does is called *.engine.test.ts. */
+/** Fast tests: one that needs an engine is called *.engine.test.ts, one that starts dozens of processes *.process.test.ts. */
 const pureFolders = [
   'change',
   'scd',
@@ -135,7 +135,7 @@ function testFiles() {
 }
 
 function isPure(file) {
-  if (file.endsWith('.engine.test.ts')) return false;
+  if (/\.(engine|process)\.test\.ts$/.test(file)) return false;
   const [, folder, ...rest] = file.split(/[\\/]/);
   return rest.length === 0 || pureFolders.includes(folder);
 }
