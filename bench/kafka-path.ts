@@ -9,7 +9,7 @@ import type { BackfillProgress } from '../src/producers/backfill-deps.ts';
 import { mappingOf } from '../src/service/config/table-schema.ts';
 import { kafkaOptions, postgresOptions } from '../src/service/connect.ts';
 import { createLoadProcess } from '../src/service/load-process.ts';
-import { loadsOptions } from '../src/service/loads-options.ts';
+import { loadsOptions, loadTopicsOptions } from '../src/service/loads-options.ts';
 import { createLogger } from '../src/service/logger.ts';
 import { wireChangeLog } from '../src/service/wire-change-log.ts';
 import type { Timed } from './load-command.ts';
@@ -50,18 +50,7 @@ export async function loadFromMemory(rows: number): Promise<Timed> {
         origin: config.databricks.id,
         loads: createLoads({ pool, ...about }),
         postgresId: config.postgres.id,
-        topics: createLoadTopics({
-          kafka,
-          topic: table.backfillTopic,
-          changesTopic: table.topic,
-          partitions: table.partitions,
-          maxMessageBytes: config.topics.maxMessageBytes,
-          positions: {
-            topic: config.topics.positions,
-            feed: `delta-feed/${table.name}`,
-            loads: `backfill/${table.name}`,
-          },
-        }),
+        topics: createLoadTopics({ kafka, ...loadTopicsOptions(config, table) }),
         captured: null,
         log: wireChangeLog({ config, table, logger }, 'backfill', table.backfillTopic),
         source: rowsFromMemory(rows),

@@ -52,9 +52,8 @@ export async function runDemo(options: DemoOptions): Promise<0 | 1> {
   await stopStack({ dir, wipe: true });
   try {
     report.line('Starting Kafka, a schema registry, Postgres and Spark with Delta …');
-    // A minute is too short for Java's optimizing compiler to pay off, and it would take both cores.
+    // A minute is too short for the warehouse's optimizing compiler to pay off, and it would take both cores.
     process.env['DELTAFERRY_WAREHOUSE_JVM'] ??= '-XX:TieredStopAtLevel=1';
-    process.env['DELTAFERRY_BROKER_JVM'] ??= '-XX:TieredStopAtLevel=1';
     await startStack({
       dir,
       ...(options.keep ? {} : { ownerPid: process.pid }),

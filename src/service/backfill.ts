@@ -18,7 +18,7 @@ import { mappingOf, type TableConfig } from './config/table-schema.ts';
 import type { Config } from './config/schema.ts';
 import { databricksOptions, kafkaOptions, postgresOptions } from './connect.ts';
 import { createLoadProcess } from './load-process.ts';
-import { loadsOptions } from './loads-options.ts';
+import { loadsOptions, loadTopicsOptions } from './loads-options.ts';
 import type { Logger } from './logger.ts';
 import { wireCapturedWay } from './wire-captured-way.ts';
 import { wireChangeLog } from './wire-change-log.ts';
@@ -62,18 +62,7 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
     const source = await sourceOf(options, loads);
     if (source === 'postgres') intoDelta = wireIntoDelta({ ...options, pool, databricks, connection });
     else if (options.mode !== 'give-up') checkTarget(table);
-    const topics = createLoadTopics({
-      kafka,
-      topic,
-      changesTopic: table.topic,
-      partitions: table.partitions,
-      maxMessageBytes: config.topics.maxMessageBytes,
-      positions: {
-        topic: config.topics.positions,
-        feed: `delta-feed/${table.name}`,
-        loads: `backfill/${table.name}`,
-      },
-    });
+    const topics = createLoadTopics({ kafka, ...loadTopicsOptions(config, table) });
     return await runBackfill(
       withNotes({
         name: table.name,

@@ -1,3 +1,4 @@
+import type { LoadTopicsOptions } from '../connections/kafka/load-topics.ts';
 import type { LoadsOptions } from '../connections/postgres/loads.ts';
 import { OperatorError } from '../errors.ts';
 import type { Config } from './config/schema.ts';
@@ -27,6 +28,21 @@ export function loadsOptions(config: Config, table: TableConfig): Omit<LoadsOpti
     topic: table.backfillTopic,
     captured: table.direction === 'both',
     consumers: { group: historyGroup(config, table), topic: table.topic },
+  };
+}
+
+/** The topics that a table's loads have to do with, from the configuration. */
+export function loadTopicsOptions(config: Config, table: TableConfig): Omit<LoadTopicsOptions, 'kafka'> {
+  return {
+    topic: table.backfillTopic,
+    changesTopic: table.topic,
+    partitions: table.partitions,
+    maxMessageBytes: config.topics.maxMessageBytes,
+    positions: {
+      topic: config.topics.positions,
+      feed: `delta-feed/${table.name}`,
+      loads: `backfill/${table.name}`,
+    },
   };
 }
 

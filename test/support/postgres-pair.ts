@@ -11,7 +11,7 @@ import { freePorts } from '../../src/stack/ports.ts';
 import { giveTo, postgresHome, serverAccount } from '../../src/stack/postgres-account.ts';
 import { postgres } from '../../src/stack/postgres.ts';
 import { randomSecrets } from '../../src/stack/secrets.ts';
-import { until } from './until.ts';
+import { untilPostgresAnswers } from './postgres-answers.ts';
 
 /** A Postgres of a test's own, of which copies are made while it runs. */
 export interface CopiedPostgres {
@@ -115,15 +115,7 @@ async function start(place: Place): Promise<CopiedPostgres> {
   }
 
   try {
-    await until(
-      'Postgres to answer',
-      async () => {
-        if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
-        await postgres.ready(place);
-        return true;
-      },
-      { timeoutMs: 60_000, everyMs: 50 },
-    );
+    await untilPostgresAnswers(child, place);
   } catch (error) {
     await stop();
     throw new Error(`Postgres did not start:\n${said()}`, { cause: error });

@@ -10,7 +10,7 @@ import { giveTo, postgresHome, serverAccount } from '../../src/stack/postgres-ac
 import { postgres } from '../../src/stack/postgres.ts';
 import { randomSecrets } from '../../src/stack/secrets.ts';
 import type { Certificate } from './certificate.ts';
-import { until } from './until.ts';
+import { untilPostgresAnswers } from './postgres-answers.ts';
 
 /** A Postgres of a test's own that speaks TLS to whoever asks for it, and refuses the role `ferry` without. */
 export interface OwnPostgres {
@@ -56,15 +56,7 @@ export async function startTlsPostgres(make: (dir: string) => Promise<Certificat
   }
 
   try {
-    await until(
-      'Postgres to answer',
-      async () => {
-        if (child.exitCode !== null) throw new Error(`it ended with ${child.exitCode}`);
-        await postgres.ready(place);
-        return true;
-      },
-      { timeoutMs: 60_000, everyMs: 50 },
-    );
+    await untilPostgresAnswers(child, place);
   } catch (error) {
     await stop();
     throw new Error(`Postgres did not start:\n${said}`, { cause: error });
