@@ -11,6 +11,7 @@ import { createSchemaRegistry } from '../connections/registry/schemas.ts';
 import { createLoadIntoFiles } from '../consumers/load-into-files.ts';
 import { loadRows } from '../consumers/load-rows.ts';
 import { describeError } from '../errors.ts';
+import { atMostEvery } from '../flow/at-most-every.ts';
 import { subjectOf } from '../setup/request.ts';
 import { mappingOf } from './config/table-schema.ts';
 import { databricksOptions, kafkaOptions, postgresOptions, registryOptions } from './connect.ts';
@@ -58,9 +59,8 @@ async function carryOut({ config, table: name, load, rowsPerPiece }: LoadOrder):
           partitions: table.partitions,
           ...(rowsPerPiece === undefined ? {} : { rowsHeld: rowsPerPiece * PIECES_HELD }),
         });
-  let reported = 0;
-  let rows = 0;
   const report = (what: LoadReport): void => void process.send?.(what);
+  const applied = atMostEvery<number>(REPORT_MS, (rows) => report({ kind: 'applied', rows }));
   try {
     await loadRows(
       {
@@ -71,19 +71,15 @@ async function carryOut({ config, table: name, load, rowsPerPiece }: LoadOrder):
         schemas: { schemaById: (id) => registry.schemaById(id, subjectOf(table.topic)) },
         ends: async () => (await loads.newest())?.endOffsets ?? null,
         concurrently: CONCURRENTLY,
-        onApplied(applied) {
-          rows = applied;
-          if (performance.now() - reported < REPORT_MS) return;
-          reported = performance.now();
-          report({ kind: 'applied', rows });
-        },
+        onApplied: (rows) => applied.tell(rows),
         onRetry: (error) => report({ kind: 'retrying', error: sentError(error) }),
       },
       stop.signal,
     );
-    report({ kind: 'applied', rows });
+    applied.end();
     report({ kind: 'done' });
   } catch (error) {
+    applied.end();
     if (!stop.signal.aborted) report({ kind: 'failed', error: sentError(error) });
     process.exitCode = 1;
   } finally {

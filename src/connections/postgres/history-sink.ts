@@ -1,5 +1,5 @@
 import type { Pool, PoolClient } from 'pg';
-import type { Micros, Row } from '../../change/change.ts';
+import type { Change, Micros, Row } from '../../change/change.ts';
 import type { TableMapping } from '../../change/table.ts';
 import { FencedError } from '../../errors.ts';
 import {
@@ -15,7 +15,7 @@ import { groupByKey, instantTexts, keyArrays, type KeyChanges } from './history-
 import { writeLate, writeOrphans, type HistoryWriter } from './history-late.ts';
 import type { HistoryColumnNames } from './history-ddl.ts';
 import { historySql } from './history-sql.ts';
-import { instantText } from './instants.ts';
+import { instantOf, instantSql, instantText } from './instants.ts';
 import { roleOf } from './pool.ts';
 import { inTransaction } from './transaction.ts';
 
@@ -56,12 +56,15 @@ export function createHistorySink(options: HistorySinkOptions): HistorySink {
   const settings = [options.origin, String(options.lockTimeoutMs ?? DEFAULT_LOCK_TIMEOUT_MS)];
 
   /** First of all: who does not own the partition changes nothing. */
-  async function moveOffset(client: PoolClient, { partition, expected, next }: HistoryBatch): Promise<void> {
-    const moved = await client.query({
+  async function moveOffset(
+    client: PoolClient,
+    { partition, expected, next }: HistoryBatch,
+  ): Promise<FilledRow> {
+    const moved = await client.query<FilledRow>({
       ...MOVE_OFFSET,
       values: [group, topic, partition, expected, next, ...settings],
     });
-    if (moved.rowCount === 1) return;
+    if (moved.rows[0] !== undefined) return moved.rows[0];
     const { rows } = await client.query<{ load: string | null }>(HELD_BY, [group, topic, partition]);
     const load = rows[0]?.load ?? null;
     if (load !== null) throw new HeldByLoadError(load, `Partition ${partition} of ${topic}`);
@@ -117,8 +120,9 @@ export function createHistorySink(options: HistorySinkOptions): HistorySink {
     async apply(batch) {
       const keys = groupByKey(batch.changes, table);
       return await inTransaction(pool, where, async (client) => {
-        await moveOffset(client, batch);
-        return await write({ client, sql, mapping: table, target: historyTable }, keys);
+        const news = notYetBrought(batch.changes, await moveOffset(client, batch));
+        const left = news.length === batch.changes.length ? keys : groupByKey(news, table);
+        return await write({ client, sql, mapping: table, target: historyTable }, left);
       });
     },
 
@@ -134,8 +138,25 @@ const MOVE_OFFSET = {
   text: `UPDATE deltaferry.offsets SET next_offset = $5, updated_at = now()
          WHERE group_id = $1 AND topic = $2 AND partition = $3 AND next_offset = $4 AND held_by IS NULL
          RETURNING set_config('deltaferry.origin', $6, true), set_config('lock_timeout', $7, true),
-                   set_config('plan_cache_mode', 'force_generic_plan', true)`,
+                   set_config('plan_cache_mode', 'force_generic_plan', true),
+                   filled_version AS version, ${instantSql('filled_at')} AS ts`,
 };
+
+/** The version that a load has filled a captured table with; both null where none has. */
+interface FilledRow {
+  readonly version: string | null;
+  readonly ts: string | null;
+}
+
+/**
+ * Without what a load has brought into a captured table, be it that the topic still holds it: people may have changed
+ * it since, where the version stands, or deleted it. Delta's changes alone (`tx`) have versions as positions.
+ */
+function notYetBrought(changes: readonly Change[], { version, ts }: FilledRow): readonly Change[] {
+  if (version === null || ts === null) return changes;
+  const [last, at] = [Number(version), instantOf(ts)];
+  return changes.filter((change) => change.tx !== null || change.position > last || change.ts > at);
+}
 
 const HELD_BY = `
   SELECT held_by AS load FROM deltaferry.offsets WHERE group_id = $1 AND topic = $2 AND partition = $3`;

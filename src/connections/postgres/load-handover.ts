@@ -57,6 +57,7 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
       // It was marked as ended before it began to move.
       await client.query(ENDED_NOW, [load.id]);
       await goOnBehindCopy(client, load.id);
+      if (load.captured) await client.query(FILLED, [load.id]);
       await client.query(RELEASE, [load.id]);
       await dropLoadTable(client, load.id);
     });
@@ -113,6 +114,11 @@ const SETTINGS = `
 const FINISH = `
   UPDATE deltaferry.loads SET phase = 'live', finished_at = clock_timestamp(), error = NULL, applied_rows = published_rows
   WHERE id = $1 AND ${from('handed-over')}`;
+
+/** history-sink.ts passes over what came before it. */
+const FILLED = `
+  UPDATE deltaferry.offsets o SET filled_version = l.version, filled_at = l.event_time
+  FROM deltaferry.loads l WHERE l.id = $1 AND o.held_by = l.id`;
 
 const ENDED_NOW = 'UPDATE deltaferry.loads SET finished_at = clock_timestamp() WHERE id = $1';
 
