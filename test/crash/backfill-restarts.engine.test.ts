@@ -22,7 +22,7 @@ import { repeating, undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type Worker } from '../support/worker.ts';
 
-const ROWS = 20_000;
+const ROWS = 10_000;
 const ROWS_PER_PIECE = 200;
 /** People do not write without a pause: the machine is the load's, too. */
 const BETWEEN_MS = 500;
