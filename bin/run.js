@@ -33,6 +33,7 @@ const pureFolders = [
   'docs',
   'connections',
   'support',
+  'mutants',
 ];
 
 await main(async () => {

@@ -28,7 +28,7 @@ const FIRST = { delta: 1, postgres: 10_001 } as const;
 const PROBE = { delta: 5_000, postgres: 15_000 } as const;
 /** So many that there is one in each partition. */
 const PROBES = 40;
-const LEAST_PAUSE_MS = 1500;
+const LEAST_PAUSE_MS = 3000;
 /** A writer pauses for so many times what its write took: merges have to come between those in Delta. */
 const PAUSES = 3;
 const KEYS = 120;
@@ -60,7 +60,7 @@ describe('engines that are restarted under both directions at once', () => {
           delivery: { sessionTimeoutMs: 1500, stoppedRetryMs: 1000 },
           batching: { maxChangesPerTransaction: 100 },
           // Merges one after the other would leave nothing of the machine to whoever writes.
-          merging: { minAgeMs: 1000, maxAgeMs: 3000 },
+          merging: { minAgeMs: 3000, maxAgeMs: 5000 },
           // So would asking Delta all the time.
           polling: { minMs: 500, maxMs: 1500 },
         },
@@ -118,7 +118,7 @@ describe('engines that are restarted under both directions at once', () => {
     await sides.equal(240_000).catch(explained);
     for (const worker of workers) await endsWell(worker);
     t.diagnostic(`changes made: ${JSON.stringify(sides.made)}; ${sides.expected.size} rows left; ${hint}`);
-    assert.ok(sides.made.delta > 50 && sides.made.postgres > 500, JSON.stringify(sides.made));
+    assert.ok(sides.made.delta > 50 && sides.made.postgres > 250, JSON.stringify(sides.made));
     await sides.assertCrossedOnce();
     assert.deepEqual(
       await settledEnds(site.kafka, `${site.topic}.dead-letters`),

@@ -4,6 +4,17 @@ const NOTES = 'test/producers/load-notes.test.ts';
 
 export const loadProgressMutants: readonly Mutant[] = [
   {
+    promise: 'B8',
+    name: 'keeps the last rows that it has loaded to itself, so that the publisher waits for them',
+    file: 'src/flow/at-most-every.ts',
+    find: 'if (timer === null) due();',
+    put: 'if (timer === null) due(); else waiting = null;',
+    caughtBy: [
+      'test/flow/at-most-every.test.ts',
+      'are the newest where they come sooner, and the last comes though nothing follows it',
+    ],
+  },
+  {
     promise: 'B10',
     name: 'goes on with a load and leaves what it stopped with',
     file: 'src/producers/backfill.ts',

@@ -52,6 +52,17 @@ const fromDeltaMutants: readonly Mutant[] = [
   },
   {
     promise: 'B3',
+    name: 'applies once more to a captured table what a load has brought there',
+    file: 'src/connections/postgres/history-sink.ts',
+    find: 'change.tx !== null || change.position > last',
+    put: 'true || change.position > last',
+    caughtBy: [
+      'test/service/backfill-published-both.engine.test.ts',
+      'what people change in rows that a load has brought stays, though the change that made them comes only then',
+    ],
+  },
+  {
+    promise: 'B3',
     name: 'takes waiting for a load for a failure',
     file: 'src/consumers/postgres-history.ts',
     find: "report(partition, { kind: 'waiting for a load' });",

@@ -35,12 +35,12 @@ export async function assertCaught(mutant: Mutant, signal: AbortSignal): Promise
     const options = [
       '--test',
       '--test-force-exit',
+      '--test-isolation=none',
       '--test-reporter=spec',
       `--test-name-pattern=${escaped(title)}`,
     ];
     const { code, output } = await run([...options, join(ROOT, test)], signal, {
       NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import ${HOOK}`,
-      NODE_DISABLE_COMPILE_CACHE: '1',
       MUTANT_OF_A_TEST: JSON.stringify({ file: join(ROOT, file), find, put, seen }),
     });
     assert.ok(existsSync(seen), `nothing has loaded ${file}, or it no longer says: ${find}\n${output}`);

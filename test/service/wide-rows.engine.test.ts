@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { createHash, randomBytes } from 'node:crypto';
 import { before, describe, it } from 'node:test';
 import kafkajs from 'kafkajs';
-import { startBackfill, textOf } from '../support/backfill-run.ts';
+import { assertBoundedMemory, MOST_MEGABYTES, startBackfill, textOf } from '../support/backfill-run.ts';
 import { bothSides, type BothSides } from '../support/both-sides.ts';
 import { endsWell } from '../support/ends-well.ts';
 import { peakMemory } from '../support/memory.ts';
@@ -14,7 +14,6 @@ import { until } from '../support/until.ts';
 import { startWorker, type Worker } from '../support/worker.ts';
 
 const MEGABYTE = 1024 * 1024;
-const MOST_MEGABYTES = 512;
 const PATIENCE_MS = 240_000;
 /** Rows that are inserted and updated while the service is away: 300 MB of changes. */
 const WAITING = 100;
@@ -126,6 +125,7 @@ describe('rows with 1 MB of text that does not compress', () => {
       const args = [site.name, '--config', site.configFile, '--json', ...more];
       const run = later(startBackfill(args), (made) => made.kill());
       assert.equal(await run.ended(), 0, textOf(run).slice(0, 5000));
+      assertBoundedMemory([run]);
       return (JSON.parse(run.printed.join('\n')) as { readonly reconciled: unknown }).reconciled;
     };
     const same = { added: 0, corrected: 0, ended: 0 };
@@ -145,7 +145,7 @@ describe('rows with 1 MB of text that does not compress', () => {
     await arrived('postgres', expected());
   });
 
-  it('take bounded memory, however many wait', { timeout: PATIENCE_MS }, async () => {
+  it('take bounded memory, however many wait', { timeout: PATIENCE_MS }, async (t) => {
     await endsWell(worker);
     await site.pool.query(
       `INSERT INTO public.employees (emp_id, name, salary, is_active, on_date)
@@ -163,6 +163,18 @@ describe('rows with 1 MB of text that does not compress', () => {
     const peak = peakMemory(worker.pid);
     await endsWell(worker);
     assert.ok(peak === null || peak <= MOST_MEGABYTES, `peak ${peak} MB`);
+
+    // A load waits until what was changed in Delta is in Postgres; what was changed there is read with the rest.
+    worker = later(
+      startWorker(['--config', site.configFile, '--only', 'delta-feed,postgres-history']),
+      (made) => made.kill(),
+    );
+    const args = [site.name, '--config', site.configFile, '--from', 'postgres'];
+    const run = later(startBackfill(args), (made) => made.kill());
+    assert.equal(await run.ended(), 0, textOf(run).slice(0, 5000));
+    t.diagnostic(`poller ${peak} MB; ${assertBoundedMemory([run])}`);
+    await arrived('delta', await inPostgres());
+    await endsWell(worker);
   });
 
   const published = async () => (await settledEnds(site.kafka, site.topic))[0] ?? 0;
