@@ -39,6 +39,8 @@ const PIECES_GIVEN_UP = 40;
 const BETWEEN_COMMITS_MS = 4000;
 /** Many segments are closed while the load goes on: only those are compacted. */
 const SEGMENT_MS = 500;
+/** Moving all rows into the table. */
+const LONGEST_STATEMENT = '120s';
 
 describe('a load whose processes are killed again and again', () => {
   const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);
@@ -122,6 +124,8 @@ describe('a load whose processes are killed again and again', () => {
         assert.equal((await loads(site))[1]!.phase, 'handover');
         // A crash of the server empties what is UNLOGGED: the rows, and with them the progress.
         if (n === 0) await crashedServer(site);
+        // What comes then is to be there before the next process is.
+        if (n === LATE_KILLS - 1) await statementsEnded(site);
         runs.push(start('--resume'));
         if (n > 0) continue;
         await until('rows to be loaded again', async () => (await rowsLoaded(site, { id })) > 0, {
@@ -290,12 +294,30 @@ async function loads(site: Site): Promise<FoundLoad[]> {
   return rows;
 }
 
+/** Those of killed processes: the server sees only then that they are gone. */
+async function statementsEnded(site: Site): Promise<void> {
+  await until(
+    'the statements of killed processes to end',
+    async () => {
+      const { rows } = await site.pool.query<{ n: number }>(
+        `SELECT count(*)::int AS n FROM pg_stat_activity
+         WHERE datname = current_database() AND application_name LIKE 'deltaferry backfill%'`,
+      );
+      return rows[0]!.n === 0;
+    },
+    { timeoutMs: 120_000 },
+  );
+}
+
 async function crashedServer(site: Site): Promise<void> {
   const { rows } = await site.pool.query<{ names: string }>(
     `SELECT string_agg(format('deltaferry.%I', relname), ', ') AS names FROM pg_class
      WHERE relname LIKE 'load\\_2%' AND relkind = 'r' AND relpersistence = 'u'`,
   );
-  await site.pool.query(`TRUNCATE ${rows[0]!.names}`);
+  // The statement of a process that was killed goes on to its end, and has the rows locked until then.
+  await site.pool.query(
+    `BEGIN; SET LOCAL lock_timeout = '${LONGEST_STATEMENT}'; TRUNCATE ${rows[0]!.names}; COMMIT`,
+  );
 }
 
 /** Rows of a load beside its table, as its own progress has them and as they are. */
