@@ -149,8 +149,8 @@ interface FilledRow {
 }
 
 /**
- * Without what a load has brought into a captured table, be it that the topic still holds it: people may have changed
- * it since, where the version stands, or deleted it. Delta's changes alone (`tx`) have versions as positions.
+ * Leaves out what a load has brought into a captured table, though the topic holds it: people may have changed it
+ * since, in place, or deleted it. Delta's changes alone (`tx` is null) have versions as positions.
  */
 function notYetBrought(changes: readonly Change[], { version, ts }: FilledRow): readonly Change[] {
   if (version === null || ts === null) return changes;
