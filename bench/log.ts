@@ -141,7 +141,7 @@ function pollerOf(topics: LogTopics, table: CapturedTable, topic: TableTopics): 
     partitions: PARTITIONS,
     deadLetterTopic: topic.deadLetterTopic,
     positionsTopic: topics.positionsTopic,
-    options: { maxBatchChanges: Number(process.env['BENCH_LOG_BATCH'] ?? 20_000) },
+    options: { maxBatchChanges: Number(process.env['BENCH_LOG_BATCH'] ?? 10_000) },
   });
 }
 

@@ -125,7 +125,7 @@ export function schemaIdOf(value: Uint8Array): number {
       remedy: 'Find what else writes to this topic: only Deltaferry should.',
     });
   }
-  return new DataView(value.buffer, value.byteOffset, HEADER_BYTES).getUint32(1);
+  return ((value[1]! << 24) | (value[2]! << 16) | (value[3]! << 8) | value[4]!) >>> 0;
 }
 
 type Draft = { -readonly [Field in keyof Change]: Change[Field] };

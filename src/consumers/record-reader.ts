@@ -47,9 +47,16 @@ export function createRecordReaders(options: RecordReaderOptions): () => RecordR
   }
 
   function decode(decoder: ChangeDecoder, key: Uint8Array, value: Uint8Array): Reading {
-    const change = decoder.decode(value, textOf(key));
+    let change: Change;
+    try {
+      change = decoder.decode(value, textOf(key));
+    } catch (error) {
+      if (error instanceof PoisonError) return { kind: 'poison', error };
+      throw error;
+    }
     if (change.origin === origin) return { kind: 'own' };
-    if (Number(change.ts) > now() * 1000 + skewMicros) throw fromTheFuture(change);
+    if (Number(change.ts) > now() * 1000 + skewMicros)
+      return { kind: 'poison', error: fromTheFuture(change) };
     return { kind: 'change', change };
   }
 
@@ -67,7 +74,7 @@ export function createRecordReaders(options: RecordReaderOptions): () => RecordR
 
     async function readWithNewSchema(id: number, key: Uint8Array, value: Uint8Array): Promise<Reading> {
       try {
-        return poisonOr(decode.bind(null, await load(id), key, value));
+        return decode(await load(id), key, value);
       } catch (error) {
         if (!(error instanceof PoisonError)) throw error;
         foreign.set(id, error);
@@ -103,19 +110,10 @@ export function createRecordReaders(options: RecordReaderOptions): () => RecordR
         if (known !== undefined) return notOurs(known);
         const decoder = decoders.get(id);
         if (decoder === undefined) return readWithNewSchema(id, key, value);
-        return poisonOr(decode.bind(null, decoder, key, value));
+        return decode(decoder, key, value);
       },
     };
   };
-}
-
-function poisonOr(reading: () => Reading): Reading {
-  try {
-    return reading();
-  } catch (error) {
-    if (error instanceof PoisonError) return { kind: 'poison', error };
-    throw error;
-  }
 }
 
 function poison(code: string, message: string): Reading {
@@ -136,5 +134,5 @@ function timeText(ts: Micros): string {
 }
 
 function textOf(key: Uint8Array): string {
-  return Buffer.from(key.buffer, key.byteOffset, key.byteLength).toString();
+  return (Buffer.isBuffer(key) ? key : Buffer.from(key.buffer, key.byteOffset, key.byteLength)).toString();
 }

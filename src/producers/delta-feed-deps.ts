@@ -33,7 +33,7 @@ export interface DeltaFeedOptions {
 }
 
 export const DELTA_FEED_DEFAULTS: DeltaFeedOptions = {
-  maxBatchChanges: 20_000,
+  maxBatchChanges: 10_000,
   maxBatchBytes: 8 * 1024 * 1024,
   pollMinMs: 5,
   pollMaxMs: 200,

@@ -4,6 +4,7 @@ import type { Position } from '../ports/change-log.ts';
 import { createCatchUp } from './delta-feed-catch-up.ts';
 import type { Published, SessionDeps } from './delta-feed-deps.ts';
 import { checkTable, FEED_STOPS, jumpToLoad, startingPoint } from './delta-feed-start.ts';
+import { createLooks } from './looks.ts';
 import { createPublisher } from './publisher.ts';
 import { noteStop } from './stops.ts';
 
@@ -57,18 +58,24 @@ async function follow(
     bytes: options.maxBatchBytes,
   });
   const catchUp = createCatchUp({ ...deps, start, batcher, publisher, look });
+  const lookedInTime = createLooks(look);
   let seenStamp: string | null = null;
   let readAt = 0;
   let movedAt = Number.NEGATIVE_INFINITY;
   let waitMs = options.pollMinMs;
+  /** The history is asked, as the table itself would answer late or not know more. */
   let busy = false;
+  let slow = false;
   try {
     while (!signal.aborted) {
       publisher.check();
       let found = false;
       const { stamp } = table;
-      if (busy) found = await catchUp(signal, 'unseen');
-      else if (stamp !== seenStamp || clock.now() - readAt >= options.recheckMs) {
+      if (busy || slow) {
+        found = await catchUp(signal, 'unseen');
+        // A stamp that differs is no news then.
+        if (found) seenStamp = null;
+      } else if (stamp !== seenStamp || clock.now() - readAt >= options.recheckMs) {
         found = await catchUp(signal, seenStamp !== null && stamp !== seenStamp ? 'stamped' : 'looked');
         seenStamp = stamp;
         readAt = clock.now();
@@ -80,7 +87,8 @@ async function follow(
       else waitMs = busy ? options.pollMaxMs : Math.min(options.pollMaxMs, Math.max(1, waitMs) * 2);
       await clock.sleep(waitMs, signal);
       if (signal.aborted) break;
-      if (!busy) await look();
+      // Right after a commit it counts the files anew, so that a look which takes long is a sign of one.
+      slow = !busy && !(await lookedInTime(signal));
     }
   } catch (error) {
     if (signal.aborted) return;

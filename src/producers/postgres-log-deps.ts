@@ -23,7 +23,7 @@ export interface PostgresLogFeedOptions {
 }
 
 export const POSTGRES_LOG_DEFAULTS: PostgresLogFeedOptions = {
-  maxBatchChanges: 20_000,
+  maxBatchChanges: 10_000,
   maxBatchBytes: 8 * 1024 * 1024,
   pollMinMs: 5,
   pollMaxMs: 250,

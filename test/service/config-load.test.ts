@@ -35,7 +35,7 @@ const accepted: readonly Case[] = [
       [
         config.batching,
         {
-          maxChangesPerTransaction: 20_000,
+          maxChangesPerTransaction: 10_000,
           maxBatchChanges: 8000,
           maxBytesPerPartition: 262_144,
           partitionsConcurrently: 4,

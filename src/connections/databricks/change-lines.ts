@@ -4,9 +4,8 @@ import type { TableMapping } from '../../change/table.ts';
 import { parserFor, type Parser } from '../../change/types.ts';
 import { BugError, PoisonError } from '../../errors.ts';
 import type { DeltaChangeRow, DeltaChangeType, InvalidRow } from '../../ports/delta-source.ts';
+import { cellsOf, type Cells } from './cells.ts';
 import { LEADING_CELLS } from './changes-sql.ts';
-
-type Cells = readonly (string | null)[];
 
 interface ReadRow {
   readonly row: Row;
@@ -30,7 +29,7 @@ export function changeLineReader(mapping: TableMapping): (lines: readonly string
     };
   }
 
-  return (lines) => lines.map((line) => read(JSON.parse(line) as Cells));
+  return (lines) => cellsOf(lines.join(',')).map(read);
 }
 
 function readRow(cells: Cells, parsers: readonly Parser[]): ReadRow {

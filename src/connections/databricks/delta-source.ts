@@ -17,8 +17,8 @@ export interface DeltaSourceOptions {
   readonly mapping: TableMapping;
 }
 
-/** From here on a parallel sort is worth its start. */
-const FEW_ROWS = 50_000;
+/** Characters of lines, of half a million narrow rows: from here on a parallel sort may be worth its start. */
+const LITTLE = 32 * 1024 * 1024;
 /** Characters of lines that are read at a time: the values of a page of wide rows need not all be in memory. */
 const PART_CHARACTERS = 4 * 1024 * 1024;
 
@@ -27,7 +27,7 @@ export function createDeltaSource({ client, table, mapping }: DeltaSourceOptions
   const quoted = quoteDatabricksQualified(table);
   const where = (doing: string): DatabricksWhere => ({ doing, table, mapping: mapping.name });
   const readLines = changeLineReader(mapping);
-  let fewRows = false;
+  let little = false;
 
   async function* read(
     from: number,
@@ -35,18 +35,20 @@ export function createDeltaSource({ client, table, mapping }: DeltaSourceOptions
     absent: ReadonlySet<string>,
     signal: AbortSignal | undefined,
   ): AsyncGenerator<readonly DeltaChangeRow[]> {
-    let count = 0;
+    let characters = 0;
     const lines = client.stream({
       ...where(`reading the changes of versions ${from} to ${to}`),
-      sql: changesSql({ mapping, absent, oneTask: fewRows }),
+      sql: changesSql({ mapping, absent, oneTask: little }),
       params: { table: quoted, from, to },
       signal,
     });
     for await (const page of lines) {
-      count += page.length;
-      for (const part of partsOf(page)) yield readLines(part);
+      for (const part of partsOf(page)) {
+        characters += part.characters;
+        yield readLines(part.lines);
+      }
     }
-    fewRows = count <= FEW_ROWS;
+    little = characters <= LITTLE;
   }
 
   return {
@@ -79,17 +81,22 @@ export function createDeltaSource({ client, table, mapping }: DeltaSourceOptions
   };
 }
 
-function* partsOf(lines: readonly string[]): Generator<readonly string[]> {
+interface Part {
+  readonly lines: readonly string[];
+  readonly characters: number;
+}
+
+function* partsOf(lines: readonly string[]): Generator<Part> {
   let begin = 0;
   let characters = 0;
   for (let at = 0; at < lines.length; at++) {
     characters += lines[at]!.length;
     if (characters < PART_CHARACTERS) continue;
-    yield lines.slice(begin, at + 1);
+    yield { lines: lines.slice(begin, at + 1), characters };
     begin = at + 1;
     characters = 0;
   }
-  if (begin < lines.length) yield begin === 0 ? lines : lines.slice(begin);
+  if (begin < lines.length) yield { lines: begin === 0 ? lines : lines.slice(begin), characters };
 }
 
 function tableOf(row: DatabricksRow | undefined): DeltaTable {

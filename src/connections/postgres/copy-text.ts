@@ -18,9 +18,10 @@ export function copyCells(columns: readonly Column[]): (row: Row) => string {
   const cells = columns.map(copyCell);
   return (row) => {
     let line = '';
-    cells.forEach((cell, index) => {
-      line += index === 0 ? cell(row[index] ?? null) : `\t${cell(row[index] ?? null)}`;
-    });
+    for (let index = 0; index < cells.length; index++) {
+      if (index > 0) line += '\t';
+      line += cells[index]!(row[index] ?? null);
+    }
     return line;
   };
 }

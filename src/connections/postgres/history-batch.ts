@@ -3,6 +3,7 @@ import { keyColumnTexts } from '../../change/key.ts';
 import type { TableMapping } from '../../change/table.ts';
 import { PoisonError } from '../../errors.ts';
 import { historyOf, settle, type Arrival, type History } from '../../scd/history.ts';
+import { arrayText } from './array-text.ts';
 import { instantText } from './instants.ts';
 
 /** What a batch brings for one key. */
@@ -74,14 +75,16 @@ function arrivalOf(change: Change): Arrival<Row> {
   return { kind: change.op === 'snapshot' ? 'snapshot' : 'upsert', ts: change.ts, image: change.after };
 }
 
-/** The key columns of many keys as one array per column, as the statements take them. */
+/** The key columns of many keys as one array literal per column, as the statements take them. */
 export function keyArrays(
   keys: readonly { readonly keyTexts: readonly string[] }[],
   width: number,
-): string[][] {
-  return Array.from({ length: width }, (_, column) => keys.map(({ keyTexts }) => keyTexts[column] ?? ''));
+): string[] {
+  return Array.from({ length: width }, (_, column) =>
+    arrayText(keys.map(({ keyTexts }) => keyTexts[column] ?? '')),
+  );
 }
 
-export function instantTexts(times: readonly Micros[]): string[] {
-  return times.map(instantText);
+export function instantTexts(times: readonly Micros[]): string {
+  return arrayText(times.map(instantText));
 }

@@ -4,9 +4,10 @@ import { formatterFor } from '../../change/types.ts';
 import type { TableMapping } from '../../change/table.ts';
 import { editsFor } from '../../scd/edits.ts';
 import type { Version } from '../../scd/history.ts';
+import { arrayText } from './array-text.ts';
 import { instantTexts, keyArrays, type KeyChanges } from './history-batch.ts';
 import type { HistorySql } from './history-sql.ts';
-import { instantOf } from './instants.ts';
+import { instantOf, instantText } from './instants.ts';
 
 export interface HistoryWriter {
   readonly client: PoolClient;
@@ -96,7 +97,7 @@ export async function writeOrphans(
   orphans: readonly KeyEdit<Micros>[],
 ): Promise<void> {
   if (orphans.length === 0) return;
-  const keys = orphans.map(({ change }) => change.key);
+  const keys = arrayText(orphans.map(({ change }) => change.key));
   await client.query(statement, [target, keys, instantTexts(orphans.map(({ edit }) => edit))]);
 }
 
@@ -118,7 +119,7 @@ async function readStored(
   ]);
   const orphans = await client.query<{ n: number; ts: string }>(sql.orphans, [
     target,
-    late.map((change) => change.key),
+    arrayText(late.map((change) => change.key)),
     firsts,
   ]);
   const stored: StoredHistory[] = late.map(() => ({ versions: [], orphanDeletes: [] }));
@@ -154,7 +155,7 @@ async function writeEnds(
   ends: readonly KeyEdit<{ readonly from: Micros; readonly to: Micros | null }>[],
 ): Promise<void> {
   const until = ends.map(({ edit }) => edit.to);
-  const texts = until.map((to) => (to === null ? null : (instantTexts([to])[0] ?? null)));
+  const texts = until.map((to) => (to === null ? null : instantText(to)));
   await writeRows(writer, writer.sql.end, ends, (edit) => edit.from, texts);
 }
 

@@ -9,6 +9,7 @@ import {
   type HistorySink,
 } from '../../ports/history-sink.ts';
 import type { Version } from '../../scd/history.ts';
+import { arrayText } from './array-text.ts';
 import { COPY_NULL, copyCells, copyLines } from './copy-text.ts';
 import type { PostgresWhere } from './errors.ts';
 import { groupByKey, instantTexts, keyArrays, type KeyChanges } from './history-batch.ts';
@@ -185,7 +186,7 @@ async function endCurrent(
   const params = (some: readonly KeyChanges[]): unknown[] => [
     ...keyArrays(some, mapping.key.length),
     instantTexts(some.map((change) => change.first)),
-    some.map((change) => change.key),
+    arrayText(some.map((change) => change.key)),
     target,
   ];
   const answer = await client.query<{ ended: number; endedKeys: number[] | null; late: number[] | null }>(
@@ -220,13 +221,25 @@ function orphansOf(change: KeyChanges, endedNothing: boolean): readonly Micros[]
   return endedNothing || orphanDeletes[0] !== change.first ? orphanDeletes : orphanDeletes.slice(1);
 }
 
+/** The history's own columns; those of one commit are mostly alike. */
+function versionTails(): (from: Micros, to: Micros | null) => string {
+  let last: { readonly from: Micros; readonly to: Micros | null; readonly text: string } | undefined;
+  return (from, to) => {
+    if (last?.from !== from || last.to !== to) {
+      const end = to === null ? COPY_NULL : instantText(to);
+      last = { from, to, text: `\t${to === null ? 't' : 'f'}\t${instantText(from)}\t${end}\n` };
+    }
+    return last.text;
+  };
+}
+
 /** Lines for COPY, one string per call. */
 export function versionLines(table: TableMapping): (versions: readonly Version<Row>[]) => string {
   const cells = copyCells(table.columns);
+  const tail = versionTails();
   return (versions) => {
     let lines = '';
-    for (const { from, to, image } of versions)
-      lines += `${cells(image)}\t${to === null ? 't' : 'f'}\t${instantText(from)}\t${to === null ? COPY_NULL : instantText(to)}\n`;
+    for (const { from, to, image } of versions) lines += cells(image) + tail(from, to);
     return lines;
   };
 }

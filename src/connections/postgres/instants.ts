@@ -1,11 +1,19 @@
 import { timestampText } from '../../change/calendar.ts';
 import type { Micros } from '../../change/change.ts';
 
+let lastInstant: Micros = Number.NaN;
+let lastText = '';
+
 /** Micros → text that Postgres reads as that timestamptz, whatever the session's time zone. */
 export function instantText(ts: Micros): string {
   if (ts === Infinity) return 'infinity';
   if (ts === -Infinity) return '-infinity';
-  return `${timestampText(ts)}+00`;
+  // All changes of a commit have the same.
+  if (ts !== lastInstant) {
+    lastText = `${timestampText(ts)}+00`;
+    lastInstant = ts;
+  }
+  return lastText;
 }
 
 /** SQL that gives a timestamptz expression as microseconds in text, for `instantOf`. */
