@@ -8,6 +8,8 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Op } from '../../src/change/change.ts';
 import { restartPart, startStack, stopStack, type Endpoints, type PartName } from '../../src/stack/stack.ts';
 import { startBackfill, textOf } from '../support/backfill-run.ts';
+import { bothSides } from '../support/both-sides.ts';
+import { seededRandom } from '../support/change-generator.ts';
 import { createDeltaCommits } from '../support/delta-commits.ts';
 import { endsWell } from '../support/ends-well.ts';
 import { enginesForTests } from '../support/engines-jvm.ts';
@@ -61,9 +63,9 @@ describe('engines that are restarted under a load', () => {
     t: TestContext,
     site: Site,
     restarts: readonly Restart[],
-    people: (() => Promise<void>) | null,
+    people: (isMerging: () => boolean) => Promise<void>,
     ...more: string[]
-  ): Promise<Worker | null> {
+  ): Promise<Worker> {
     const args = [site.name, '--config', site.configFile, '--piece', String(ROWS_PER_PIECE), ...more];
     const run = later(startBackfill(args), (made) => made.kill());
     // Before there is a load, the feed would begin at the table's first version.
@@ -71,9 +73,9 @@ describe('engines that are restarted under a load', () => {
       if (!run.alive()) throw new Error(textOf(run));
       return (await newestLoad(site))?.version !== undefined;
     });
-    const worker =
-      people === null ? null : later(startWorker(['--config', site.configFile]), (made) => made.kill());
-    const working = people === null ? null : repeating(later, people);
+    const worker = later(startWorker(['--config', site.configFile]), (made) => made.kill());
+    const isMerging = (): boolean => run.printed.some((line) => /moving|compar/.test(line));
+    const working = repeating(later, () => people(isMerging));
     const published = (): number => run.lines.filter(({ msg }) => msg === 'publish ends').length;
     for (const { part, how } of restarts) {
       const before = published();
@@ -98,7 +100,7 @@ describe('engines that are restarted under a load', () => {
     const keys = await committedKeys(site, `${site.name}_backfill`);
     assert.equal(new Set(keys).size, keys.length, 'a row is on the topic once');
     assert.equal(keys.length, (await newestLoad(site))?.rows);
-    await working?.stop();
+    await working.stop();
     return worker;
   }
 
@@ -108,10 +110,10 @@ describe('engines that are restarted under a load', () => {
     );
     const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
     await commits.large(ROWS);
-    const worker = (await underRestarts(t, site, RESTARTS, async () => {
+    const worker = await underRestarts(t, site, RESTARTS, async () => {
       await commits.mixed();
       await delay(BETWEEN_MS);
-    }))!;
+    });
     // However quickly the load was done: some of each sort.
     for (let n = 0; n < 2; n++) await commits.mixed();
     await until('the last change', () => isPublished(worker.lines, commits.version));
@@ -126,9 +128,10 @@ describe('engines that are restarted under a load', () => {
     await assertHistory(site, [...loaded, ...since], hint);
   });
 
-  it('one into Delta goes on by itself, too', { timeout: 600_000 }, async (t) => {
+  it('one into Delta goes on by itself, too, and both sides end equal', { timeout: 600_000 }, async (t) => {
+    const settings = { ...QUICK, merging: { minAgeMs: 50, maxAgeMs: 100 } };
     const site = later(
-      await openSite({ prefix: 'load_restarts_back', endpoints, direction: 'both' }),
+      await openSite({ prefix: 'load_restarts_back', endpoints, direction: 'both', settings }),
       (made) => made.drop(),
     );
     await site.pool.query(
@@ -136,18 +139,35 @@ describe('engines that are restarted under a load', () => {
        INSERT INTO public.employees (emp_id, name, salary, is_active, on_date)
        SELECT n, 'Employee ' || n, n % 1000, true, '2020-01-01Z' FROM generate_series(0, ${ROWS - 1}) AS n; COMMIT`,
     );
+    const sides = bothSides(site);
+    for (let id = 0; id < ROWS; id++)
+      (sides.expected as Map<number, string>).set(id, `Employee ${id} ${id % 1000}.00`);
+    const random = seededRandom(seed);
+    /** Each side has keys of its own, some of them new; what Delta does not have yet cannot be deleted there. */
+    const some = (rest: number): number => Math.floor((random() * (ROWS + 200)) / 7) * 7 + rest;
+    const row = (id: number) => ({ id, name: 'live', salary: `${Math.floor(random() * 1000)}.00` });
+    const inDelta: number[] = [];
+    const people = async (isMerging: () => boolean): Promise<void> => {
+      await sides.inPostgres.upsert(row(some(1)), row(some(2)));
+      await sides.inPostgres.remove(some(1), some(2));
+      await delay(BETWEEN_MS);
+      // The load's own statement begins again at each commit of others.
+      if (isMerging()) return;
+      const written = [some(4), some(5)];
+      await sides.inDelta.upsert(...written.map(row));
+      inDelta.push(...written);
+      if (inDelta.length > 2) await sides.inDelta.remove(...inDelta.splice(0, 1));
+    };
     // While the warehouse is away, all that is left is published.
-    await underRestarts(t, site, RESTARTS.slice(0, 3), null, '--from', 'postgres');
-    assert.equal((await committedKeys(site, `${site.name}_backfill`)).length, ROWS);
-    const [found] = await site.warehouse.query({
-      doing: 'looking',
-      sql: `SELECT count(*) AS rows, count(DISTINCT emp_id) AS keys,
-              bool_and(name = concat('Employee ', emp_id) AND salary = emp_id % 1000) AS exact FROM ${site.deltaTable}`,
-    });
-    assert.deepEqual(
-      [Number(found?.['rows']), Number(found?.['keys']), found?.['exact']],
-      [ROWS, ROWS, true],
-    );
+    const worker = await underRestarts(t, site, RESTARTS.slice(0, 3), people, '--from', 'postgres');
+    // However quickly the load was done: some on either side.
+    for (let n = 0; n < 2; n++) await people(() => false);
+    await sides.equal(180_000);
+    const deletes = (await sides.onTopic()).filter(({ op }) => op === 'delete').length;
+    t.diagnostic(`changed meanwhile: ${JSON.stringify({ ...sides.made, deletes })}; ${hint}`);
+    assertShares({ ...sides.made, deletes });
+    await sides.assertCrossedOnce();
+    await endsWell(worker);
   });
 });
 

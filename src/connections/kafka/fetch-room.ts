@@ -1,9 +1,9 @@
 import type { PartitionFetch } from './fetch.ts';
 
 /** What records of one partition may take that were fetched at once, bytes. */
-const MOST_DECODED = 8 * 1024 * 1024;
+const MOST_DECODED = 3 * 1024 * 1024;
 /** So much of a topic is never more than half of that: lz4 makes of a byte 255 at most. */
-const FEWEST = 16 * 1024;
+const FEWEST = 4 * 1024;
 
 /** How much of a partition to ask for, as it lies on the topic: what comes of it, once decompressed, is only seen then. */
 export interface FetchRoom {

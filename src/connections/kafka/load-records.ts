@@ -9,7 +9,7 @@ import { fetchCommitted, type PartitionFetch } from './fetch.ts';
 export interface LoadRecordsOptions {
   readonly kafka: Kafka;
   readonly topic: string;
-  /** As they lie on the topic, compressed; default 256 KB. It is less where more than thirty times that comes of it. */
+  /** As they lie on the topic, compressed; default 256 KB. It is less where more than twelve times that comes of it. */
   readonly maxBytesPerPartition?: number | undefined;
   /** Per fetch of all partitions of a broker; default 2 MB. */
   readonly maxBytes?: number | undefined;

@@ -34,12 +34,12 @@ describe('how much of a partition is fetched at once', () => {
   it('is less where much comes of it, from the first fetch on', () => {
     for (const growth of [60, 120, 255])
       for (const decoded of after(times(20, growth)).decoded)
-        assert.ok(decoded <= 8 * MEGABYTE, `${decoded} bytes at growth ${growth}`);
+        assert.ok(decoded <= 3 * MEGABYTE, `${decoded} bytes at growth ${growth}`);
   });
 
   it('is right again with the next fetch where that changes', () => {
     const { decoded } = after([...times(10, 10), ...times(10, 255)]);
-    for (const bytes of decoded.slice(11)) assert.ok(bytes <= 8 * MEGABYTE, `${bytes} bytes`);
+    for (const bytes of decoded.slice(11)) assert.ok(bytes <= 3 * MEGABYTE, `${bytes} bytes`);
     assert.equal(after([...times(10, 255), ...times(10, 10)]).bytes, MOST);
   });
 
