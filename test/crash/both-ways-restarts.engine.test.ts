@@ -29,6 +29,8 @@ const PROBE = { delta: 5_000, postgres: 15_000 } as const;
 /** So many that there is one in each partition. */
 const PROBES = 40;
 const LEAST_PAUSE_MS = 3000;
+/** A write that waited for an engine says nothing of what it takes. */
+const LONGEST_PAUSE_MS = 10_000;
 /** A writer pauses for so many times what its write took: merges have to come between those in Delta. */
 const PAUSES = 3;
 const KEYS = 120;
@@ -140,7 +142,8 @@ async function write(writer: Writer, first: number, n: number, random: () => num
 async function paced(work: () => Promise<void>): Promise<void> {
   const began = performance.now();
   await work();
-  await delay(Math.max(LEAST_PAUSE_MS, PAUSES * (performance.now() - began)));
+  const pause = PAUSES * (performance.now() - began);
+  await delay(Math.min(LONGEST_PAUSE_MS, Math.max(LEAST_PAUSE_MS, pause)));
 }
 
 function probes(first: number, name: string): Employee[] {
