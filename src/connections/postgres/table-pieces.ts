@@ -21,7 +21,7 @@ export interface TablePiecesOptions {
   readonly history: Pick<HistoryColumnNames, 'offDate'> | null;
   /** Most rows of a piece, as they are when it is made; default 50,000. */
   readonly rowsPerPiece?: number | undefined;
-  /** Most text of what is read at a time, but for a row that is wider; default 16 MB. */
+  /** Most text of what is read at a time, but for a row that is wider; default 8 MB. */
   readonly bytesPerPart?: number | undefined;
 }
 
@@ -40,9 +40,9 @@ export interface TablePieces {
 
 const ROWS_PER_PIECE = 50_000;
 /** The text of a piece, at a guess. */
-const BYTES_PER_PIECE = 8 * 1024 * 1024;
+const BYTES_PER_PIECE = 6 * 1024 * 1024;
 /** What is read of one at a time is held whole: beyond that its statement is broken off, and another goes on. */
-const BYTES_PER_PART = 16 * 1024 * 1024;
+const BYTES_PER_PART = 8 * 1024 * 1024;
 const LINE_END = 0x0a;
 
 interface Range {
