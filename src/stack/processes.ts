@@ -2,6 +2,7 @@ import { execFile, execFileSync, spawn } from 'node:child_process';
 import { closeSync, openSync, readFileSync, readdirSync } from 'node:fs';
 import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
+import { engineEnv } from '../../bin/node-flags.js';
 import { processStart } from '../../bin/processes.js';
 import type { Command } from './part.ts';
 
@@ -40,15 +41,6 @@ export async function startDetached(command: Command, logFile: string): Promise<
   } finally {
     closeSync(log);
   }
-}
-
-/**
- * Without what bin/node-flags.js has set for the service: with it glibc gives Java's memory back and asks for it anew all
- * the time, which takes a quarter of the warehouse's time.
- */
-function engineEnv(): NodeJS.ProcessEnv {
-  const { MALLOC_MMAP_THRESHOLD_: _ours, ...env } = process.env;
-  return env;
 }
 
 /** Sends a signal to that process and no other. Answers whether it was there. */

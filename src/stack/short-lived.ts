@@ -1,6 +1,6 @@
 /**
  * Statements that are small and many are planned and run as they are: making classes of each of them, as Spark does, costs
- * more than it wins back, and nor does planning one anew after each of its stages pay. It halves the demo's time.
+ * more than it wins back, and nor does planning one anew after each of its stages pay. It takes a third off the demo's time.
  */
 const SPARK = [
   '-Dspark.sql.adaptive.enabled=false',

@@ -134,14 +134,8 @@ describe('engines that are restarted under a load', () => {
       await openSite({ prefix: 'load_restarts_back', endpoints, direction: 'both', settings }),
       (made) => made.drop(),
     );
-    await site.pool.query(
-      `BEGIN; SET LOCAL deltaferry.origin = 'older';
-       INSERT INTO public.employees (emp_id, name, salary, is_active, on_date)
-       SELECT n, 'Employee ' || n, n % 1000, true, '2020-01-01Z' FROM generate_series(0, ${ROWS - 1}) AS n; COMMIT`,
-    );
     const sides = bothSides(site);
-    for (let id = 0; id < ROWS; id++)
-      (sides.expected as Map<number, string>).set(id, `Employee ${id} ${id % 1000}.00`);
+    await sides.older(ROWS);
     const random = seededRandom(seed);
     /** Each side has keys of its own, some of them new; what Delta does not have yet cannot be deleted there. */
     const some = (rest: number): number => Math.floor((random() * (ROWS + 200)) / 7) * 7 + rest;

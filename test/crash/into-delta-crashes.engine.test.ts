@@ -39,13 +39,7 @@ describe('a load from Postgres into Delta whose processes are killed again and a
       made.drop(),
     );
     sides = bothSides(site);
-    await site.pool.query(
-      `BEGIN; SET LOCAL deltaferry.origin = 'older';
-       INSERT INTO public.employees (emp_id, name, salary, is_active, on_date)
-       SELECT n, 'Employee ' || n, n % 1000, true, '2020-01-01Z' FROM generate_series(0, ${ROWS - 1}) AS n; COMMIT`,
-    );
-    for (let id = 0; id < ROWS; id++)
-      (sides.expected as Map<number, string>).set(id, `Employee ${id} ${id % 1000}.00`);
+    await sides.older(ROWS);
     // With a mark such as our own merges leave: the feed does not tell Postgres of it.
     await site.warehouse.query({
       doing: 'filling the table',

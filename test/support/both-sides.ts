@@ -29,6 +29,8 @@ export interface BothSides {
   inDelta: Writer;
   /** One transaction of SCD Type 2 writes: the old version is ended, the new one begins. */
   inPostgres: Writer;
+  /** So many current rows in Postgres from before the capture: no change tells of them. */
+  older(rows: number): Promise<void>;
   /** Waits until both tables hold what is expected; fails with the differences. */
   equal(timeoutMs?: number): Promise<void>;
   /** Every record on the topic, oldest first within a key. */
@@ -232,6 +234,14 @@ export function bothSides(site: Site): BothSides {
     made,
     inDelta,
     inPostgres,
+    async older(rows) {
+      await pool.query(
+        `BEGIN; SET LOCAL deltaferry.origin = 'older';
+         INSERT INTO public.employees (emp_id, name, salary, is_active, on_date)
+         SELECT n, 'Employee ' || n, n % 1000, true, '2020-01-01Z' FROM generate_series(0, ${rows - 1}) AS n; COMMIT`,
+      );
+      for (let id = 0; id < rows; id++) expected.set(id, `Employee ${id} ${id % 1000}.00`);
+    },
     async equal(timeoutMs = 60_000) {
       const want = Array.from(expected, ([id, row]) => `${id} ${row}`).sort();
       const same = (rows: readonly string[]) =>

@@ -221,25 +221,13 @@ function orphansOf(change: KeyChanges, endedNothing: boolean): readonly Micros[]
   return endedNothing || orphanDeletes[0] !== change.first ? orphanDeletes : orphanDeletes.slice(1);
 }
 
-/** The history's own columns; those of one commit are mostly alike. */
-function versionTails(): (from: Micros, to: Micros | null) => string {
-  let last: { readonly from: Micros; readonly to: Micros | null; readonly text: string } | undefined;
-  return (from, to) => {
-    if (last?.from !== from || last.to !== to) {
-      const end = to === null ? COPY_NULL : instantText(to);
-      last = { from, to, text: `\t${to === null ? 't' : 'f'}\t${instantText(from)}\t${end}\n` };
-    }
-    return last.text;
-  };
-}
-
 /** Lines for COPY, one string per call. */
 export function versionLines(table: TableMapping): (versions: readonly Version<Row>[]) => string {
   const cells = copyCells(table.columns);
-  const tail = versionTails();
   return (versions) => {
     let lines = '';
-    for (const { from, to, image } of versions) lines += cells(image) + tail(from, to);
+    for (const { from, to, image } of versions)
+      lines += `${cells(image)}\t${to === null ? 't' : 'f'}\t${instantText(from)}\t${to === null ? COPY_NULL : instantText(to)}\n`;
     return lines;
   };
 }

@@ -46,7 +46,7 @@ const topics = z.strictObject({
 const batching = z.strictObject({
   maxChangesPerTransaction: noted(
     count(1, 100_000).default(10_000),
-    'Most changes that a producer sends in one Kafka transaction. More takes memory; ten times fewer are slower under load.',
+    'Most changes that a producer sends in one Kafka transaction. More takes memory; far fewer are slower under load.',
   ),
   maxBatchChanges: noted(
     count(1, 100_000).default(8000),
