@@ -1,4 +1,5 @@
 import { PoisonError } from '../errors.ts';
+import { asBuffer } from './bytes.ts';
 import { exactInteger } from './integers.ts';
 
 const TWO_32 = 2 ** 32;
@@ -13,13 +14,11 @@ export function undecodable(why: string): PoisonError {
  * say; anything amiss is a PoisonError UNDECODABLE.
  */
 export class AvroReader {
-  #bytes = Buffer.alloc(0);
+  #bytes: Buffer = Buffer.alloc(0);
   #at = 0;
 
   begin(bytes: Uint8Array, at: number): void {
-    this.#bytes = Buffer.isBuffer(bytes)
-      ? (bytes as Buffer<ArrayBuffer>)
-      : Buffer.from(bytes.buffer as ArrayBuffer, bytes.byteOffset, bytes.byteLength);
+    this.#bytes = asBuffer(bytes);
     this.#at = at;
   }
 

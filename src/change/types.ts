@@ -1,3 +1,4 @@
+import { asBuffer } from './bytes.ts';
 import { dateText, FIRST_DAY, FIRST_MICROS, LAST_DAY, LAST_MICROS, timestampText } from './calendar.ts';
 import type { Value } from './change.ts';
 import { decimalParser } from './decimal.ts';
@@ -140,7 +141,7 @@ const RULES: { readonly [N in ColumnType['name']]: TypeRule<Extract<ColumnType, 
     parser: (_, where) => (text) => parseHex(text, where),
     formatter: (_, where) => (value) => {
       if (!(value instanceof Uint8Array)) throw misshapenValue(where, value);
-      return `\\x${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('hex')}`;
+      return `\\x${asBuffer(value).toString('hex')}`;
     },
   },
   jsonb: {

@@ -197,10 +197,12 @@ export class MergeHand {
     this.#inDoubt = null;
     this.#unsure = false;
     const still = open.filter(({ own }) => !own.gone);
-    // A merge is whole: where one part of it has landed, all have. (Another replica's of the very same offsets
-    // would be taken for it: then both count it.)
-    if (doubt?.steps.some(({ own, next }) => !own.gone && offsets.get(own.partition) === next) === true)
-      doubt.landed(null);
+    // A merge is whole: it has landed where every part of it has. Of one that is not ours any more nobody knows; and
+    // another replica's of the very same offsets is taken for it: then both count it.
+    const hasLanded = doubt?.steps.every(
+      ({ own, next }) => !own.gone && (offsets.get(own.partition) ?? 0n) >= next,
+    );
+    if (hasLanded === true) doubt?.landed(null);
     const lost = still.filter(({ partition, own }) => offsets.get(partition) !== own.stored);
     if (lost.length > 0) this.#options.onLost(lost.map(({ partition }) => partition));
   }

@@ -1,4 +1,5 @@
 import { createChangeDecoder, schemaIdOf, type ChangeDecoder } from '../change/avro.ts';
+import { asBuffer } from '../change/bytes.ts';
 import type { Change, Micros } from '../change/change.ts';
 import type { TableMapping } from '../change/table.ts';
 import { OperatorError, PoisonError } from '../errors.ts';
@@ -49,7 +50,7 @@ export function createRecordReaders(options: RecordReaderOptions): () => RecordR
   function decode(decoder: ChangeDecoder, key: Uint8Array, value: Uint8Array): Reading {
     let change: Change;
     try {
-      change = decoder.decode(value, textOf(key));
+      change = decoder.decode(value, asBuffer(key).toString());
     } catch (error) {
       if (error instanceof PoisonError) return { kind: 'poison', error };
       throw error;
@@ -131,8 +132,4 @@ function poison(code: string, message: string): Reading {
 function timeText(ts: Micros): string {
   const date = new Date(Number(ts) / 1000);
   return Number.isNaN(date.getTime()) ? `${ts} µs` : date.toISOString();
-}
-
-function textOf(key: Uint8Array): string {
-  return (Buffer.isBuffer(key) ? key : Buffer.from(key.buffer, key.byteOffset, key.byteLength)).toString();
 }

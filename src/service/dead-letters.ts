@@ -1,4 +1,5 @@
 import { createChangeDecoder, schemaIdOf } from '../change/avro.ts';
+import { asBuffer } from '../change/bytes.ts';
 import { timestampText } from '../change/calendar.ts';
 import type { Change, Micros, Row } from '../change/change.ts';
 import type { TableMapping } from '../change/table.ts';
@@ -118,7 +119,7 @@ function summaryOf({ headers, key, partition, offset, writtenAt }: StoredLetter)
       ? { topic: header('topic'), partition: Number(header('partition')), offset: header('offset') }
       : null,
     source: headers.has('producer') ? { producer: header('producer'), position: header('position') } : null,
-    key: key === null ? null : (utf8(key) ?? hexOf(key)),
+    key: key === null ? null : (utf8(key) ?? asBuffer(key).toString('hex')),
   };
 }
 
@@ -126,7 +127,7 @@ function decodedText(bytes: Uint8Array | null): Decoded {
   if (bytes === null) return { form: 'none' };
   const text = utf8(bytes);
   return text === null
-    ? { form: 'hex', hex: hexOf(bytes), why: 'it is not UTF-8 text' }
+    ? { form: 'hex', hex: asBuffer(bytes).toString('hex'), why: 'it is not UTF-8 text' }
     : { form: 'text', text };
 }
 
@@ -153,7 +154,7 @@ export async function decodedValue(
   }
   const text = utf8(value);
   if (text !== null && isJson(text)) return { form: 'json', text };
-  return { form: 'hex', hex: hexOf(value), why };
+  return { form: 'hex', hex: asBuffer(value).toString('hex'), why };
 }
 
 async function schemaOf(id: number, config: Config, { topic }: TableConfig): Promise<object> {
@@ -201,10 +202,6 @@ function utf8(bytes: Uint8Array): string | null {
   } catch {
     return null;
   }
-}
-
-function hexOf(bytes: Uint8Array): string {
-  return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.byteLength).toString('hex');
 }
 
 function isJson(text: string): boolean {

@@ -27,7 +27,13 @@ import { startWorker, type Worker } from '../support/worker.ts';
 const ROWS = 10_000;
 const ROWS_PER_PIECE = 200;
 /** People do not write without a pause: the machine is the load's, too. */
-const BETWEEN_MS = 500;
+const BETWEEN_MS = 1500;
+/** Nor does the service ask Delta, and merge, all the time. */
+const SETTINGS = {
+  ...QUICK,
+  polling: { minMs: 200, maxMs: 1000 },
+  merging: { minAgeMs: 1000, maxAgeMs: 2000 },
+};
 
 interface Restart {
   readonly part: PartName;
@@ -105,7 +111,7 @@ describe('engines that are restarted under a load', () => {
   }
 
   it('it goes on by itself, and ends with every row once', { timeout: 600_000 }, async (t) => {
-    const site = later(await openSite({ prefix: 'load_restarts', endpoints, settings: QUICK }), (made) =>
+    const site = later(await openSite({ prefix: 'load_restarts', endpoints, settings: SETTINGS }), (made) =>
       made.drop(),
     );
     const commits = createDeltaCommits({ warehouse: site.warehouse, table: site.deltaTable, seed });
@@ -129,9 +135,8 @@ describe('engines that are restarted under a load', () => {
   });
 
   it('one into Delta goes on by itself, too, and both sides end equal', { timeout: 600_000 }, async (t) => {
-    const settings = { ...QUICK, merging: { minAgeMs: 50, maxAgeMs: 100 } };
     const site = later(
-      await openSite({ prefix: 'load_restarts_back', endpoints, direction: 'both', settings }),
+      await openSite({ prefix: 'load_restarts_back', endpoints, direction: 'both', settings: SETTINGS }),
       (made) => made.drop(),
     );
     const sides = bothSides(site);

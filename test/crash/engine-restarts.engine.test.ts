@@ -38,7 +38,7 @@ const RESTARTS: readonly { readonly part: PartName; readonly how: 'killed' | 're
 ];
 
 /** The service shares the machine with whoever commits. */
-const BETWEEN_COMMITS_MS = 500;
+const BETWEEN_COMMITS_MS = 1000;
 
 describe('engines that are restarted under a running service', () => {
   const seed = Number(process.env['CRASH_SEED'] ?? Date.now() % 1_000_000);

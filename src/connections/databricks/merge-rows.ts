@@ -1,3 +1,4 @@
+import { asBuffer } from '../../change/bytes.ts';
 import type { Change, Row, Value } from '../../change/change.ts';
 import { doubleText, realText } from '../../change/floats.ts';
 import { keyColumnTexts } from '../../change/key.ts';
@@ -77,7 +78,7 @@ function quotedText({ name, type }: Column): (value: Exclude<Value, null>) => st
     case 'bytea':
       return (value) => {
         if (!(value instanceof Uint8Array)) throw misshapen(value);
-        return `"${Buffer.from(value.buffer, value.byteOffset, value.byteLength).toString('hex')}"`;
+        return `"${asBuffer(value).toString('hex')}"`;
       };
     case 'text':
     case 'varchar':

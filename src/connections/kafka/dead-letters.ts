@@ -1,4 +1,5 @@
 import type { Kafka, Message, Producer, TopicMessages } from 'kafkajs';
+import { asBuffer } from '../../change/bytes.ts';
 import type { DeadLetter, DeadLetters } from '../../ports/dead-letters.ts';
 import { atMost } from './cluster.ts';
 import { compressionType } from './codecs.ts';
@@ -75,8 +76,8 @@ export function createDeadLetters({ kafka, topic }: DeadLettersOptions): KafkaDe
 
 function message(letter: DeadLetter): Message {
   return {
-    key: bytes(letter.key),
-    value: bytes(letter.value),
+    key: letter.key === null ? null : asBuffer(letter.key),
+    value: letter.value === null ? null : asBuffer(letter.value),
     partition: 0,
     headers: {
       'error.code': letter.errorCode,
@@ -87,8 +88,4 @@ function message(letter: DeadLetter): Message {
       'first.seen': String(letter.firstSeen),
     },
   };
-}
-
-function bytes(from: Uint8Array | null): Buffer | null {
-  return from === null ? null : Buffer.from(from.buffer, from.byteOffset, from.byteLength);
 }
