@@ -4,6 +4,7 @@ import { mergeValueMutants } from './merge-values.ts';
 import type { Mutant } from './mutant.ts';
 
 const CONSUMER = 'test/consumers/delta-merge.test.ts';
+const FAULTS = 'test/consumers/merge-faults.test.ts';
 const BUFFER = 'test/flow/merge-buffer.test.ts';
 
 /** M1 to M6 in docs/SPEC.md. M1 has more in test/consumers/merge-faults.test.ts. */
@@ -12,12 +13,28 @@ const mergeMutants: readonly Mutant[] = [
     promise: 'M1',
     name: 'reads and counts anew what landed though its answer was lost',
     file: 'src/consumers/merge-hand.ts',
-    find: 'doubt.landed(null);',
+    find: 'doubt?.landed(null);',
     put: '{}',
     caughtBy: [
       CONSUMER,
       'a lost answer is recognised: nothing is merged twice, a person’s edit since then stays, and it counts once',
     ],
+  },
+  {
+    promise: 'M1',
+    name: 'counts a merge of which another replica has done one part',
+    file: 'src/consumers/merge-hand.ts',
+    find: 'doubt?.steps.every(',
+    put: 'doubt?.steps.some(',
+    caughtBy: [FAULTS, 'though another replica has moved one of its partitions to the same offset'],
+  },
+  {
+    promise: 'M1',
+    name: 'counts a merge of which a part is another’s by now',
+    file: 'src/consumers/merge-hand.ts',
+    find: '!own.gone && (offsets.get(own.partition) ?? 0n) >= next',
+    put: 'own.gone || (offsets.get(own.partition) ?? 0n) >= next',
+    caughtBy: [FAULTS, 'though besides that its other partition was lost, and came back'],
   },
   {
     promise: 'M2',
