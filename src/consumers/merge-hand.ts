@@ -199,10 +199,8 @@ export class MergeHand {
     const still = open.filter(({ own }) => !own.gone);
     // A merge is whole: it has landed where every part of it has. Of one that is not ours any more nobody knows; and
     // another replica's of the very same offsets is taken for it: then both count it.
-    const hasLanded = doubt?.steps.every(
-      ({ own, next }) => !own.gone && (offsets.get(own.partition) ?? 0n) >= next,
-    );
-    if (hasLanded === true) doubt?.landed(null);
+    const landed = ({ own, next }: Step): boolean => !own.gone && (offsets.get(own.partition) ?? 0n) >= next;
+    if (doubt?.steps.every(landed) === true) doubt.landed(null);
     const lost = still.filter(({ partition, own }) => offsets.get(partition) !== own.stored);
     if (lost.length > 0) this.#options.onLost(lost.map(({ partition }) => partition));
   }

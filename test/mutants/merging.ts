@@ -13,7 +13,7 @@ const mergeMutants: readonly Mutant[] = [
     promise: 'M1',
     name: 'reads and counts anew what landed though its answer was lost',
     file: 'src/consumers/merge-hand.ts',
-    find: 'doubt?.landed(null);',
+    find: 'doubt.landed(null);',
     put: '{}',
     caughtBy: [
       CONSUMER,
@@ -24,8 +24,8 @@ const mergeMutants: readonly Mutant[] = [
     promise: 'M1',
     name: 'counts a merge of which another replica has done one part',
     file: 'src/consumers/merge-hand.ts',
-    find: 'doubt?.steps.every(',
-    put: 'doubt?.steps.some(',
+    find: 'doubt?.steps.every(landed)',
+    put: 'doubt?.steps.some(landed)',
     caughtBy: [FAULTS, 'though another replica has moved one of its partitions to the same offset'],
   },
   {
