@@ -3,6 +3,7 @@ import { before, describe, it } from 'node:test';
 import { readStatus } from '../../src/service/status.ts';
 import { startBackfill, textOf, type BackfillRun } from '../support/backfill-run.ts';
 import { bothSides, type BothSides, type Employee } from '../support/both-sides.ts';
+import { AS_DATABRICKS_CREATES_IT } from '../support/databricks-table.ts';
 import { startService, QUICK, type RunningService } from '../support/service.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { UNSEEN } from '../support/load-seen.ts';
@@ -22,8 +23,10 @@ describe('a load into a captured table, both directions on', () => {
   let service: RunningService | null = null;
 
   before(async () => {
-    site = later(await openSite({ prefix: 'backfill_both', direction: 'both', settings: QUICK }), (made) =>
-      made.drop(),
+    const deltaTable = AS_DATABRICKS_CREATES_IT;
+    site = later(
+      await openSite({ prefix: 'backfill_both', direction: 'both', settings: QUICK, deltaTable }),
+      (made) => made.drop(),
     );
     later(null, () => service?.stop());
     sides = bothSides(site);

@@ -4,6 +4,7 @@ import { before, describe, it } from 'node:test';
 import { loadConfig } from '../../src/service/config/load.ts';
 import { setupTables } from '../../src/service/setup.ts';
 import { bothSides, type BothSides } from '../support/both-sides.ts';
+import { AS_DATABRICKS_CREATES_IT } from '../support/databricks-table.ts';
 import { startBackfill, textOf, type BackfillRun } from '../support/backfill-run.ts';
 import { committedKeys } from '../support/load-records.ts';
 import { QUICK, startService, type RunningService } from '../support/service.ts';
@@ -24,7 +25,8 @@ describe('loads from Postgres into Delta', () => {
 
   before(async () => {
     const settings = { ...QUICK, merging: { minAgeMs: 50, maxAgeMs: 100 } };
-    site = later(await openSite({ prefix: 'into_delta', direction: 'both', settings }), (made) =>
+    const deltaTable = AS_DATABRICKS_CREATES_IT;
+    site = later(await openSite({ prefix: 'into_delta', direction: 'both', settings, deltaTable }), (made) =>
       made.drop(),
     );
     sides = bothSides(site);

@@ -29,6 +29,8 @@ export interface SiteOptions {
   /** Default: `delta-to-postgres`. */
   readonly direction?: TableConfig['direction'];
   readonly settings?: Pick<ConfigInput, 'batching' | 'merging' | 'polling' | 'delivery'>;
+  /** Of its CREATE TABLE, beside what every test's Delta table has. Default: nothing more. */
+  readonly deltaTable?: { readonly clauses: string; readonly properties: readonly string[] };
 }
 
 /** A database, a Delta table, topics and a configuration file of one test's own, set up as `deltaferry setup` does. */
@@ -50,6 +52,8 @@ export interface Site {
   openPublisher(): Promise<Publisher>;
   drop(): Promise<void>;
 }
+
+const DELTA_PROPERTIES = ['delta.enableChangeDataFeed = true', 'delta.enableInCommitTimestamps = true'];
 
 export interface Publisher {
   publish(changes: readonly Change[]): Promise<void>;
@@ -105,11 +109,12 @@ export async function openSite(options: SiteOptions): Promise<Site> {
 
   try {
     await warehouse.query({ doing: 'preparing a test', sql: `CREATE SCHEMA ${name}` });
+    const { clauses, properties } = options.deltaTable ?? { clauses: '', properties: [] };
     await warehouse.query({
       doing: 'preparing a test',
       sql:
-        `CREATE TABLE ${table.delta.table} (emp_id BIGINT, name STRING, salary DECIMAL(12,2)) USING DELTA ` +
-        'TBLPROPERTIES (delta.enableChangeDataFeed = true, delta.enableInCommitTimestamps = true)',
+        `CREATE TABLE ${table.delta.table} (emp_id BIGINT, name STRING, salary DECIMAL(12,2)) USING DELTA ${clauses} ` +
+        `TBLPROPERTIES (${[...DELTA_PROPERTIES, ...properties].join(', ')})`,
     });
     await setupTables(config);
   } catch (error) {
