@@ -255,6 +255,39 @@ const fromDeltaMutants: readonly Mutant[] = [
     caughtBy: [BACKFILL, 'brings it to what Delta holds, keeps its history, and live changes go on'],
   },
   {
+    promise: 'B6',
+    name: 'begins anew after each failure, and tells what the last attempt did',
+    file: 'src/connections/postgres/load-reconcile.ts',
+    find: 'if (walk?.load !== load.id) walk =',
+    put: 'walk =',
+    caughtBy: [
+      'test/connections/postgres/load-reconcile.engine.test.ts',
+      'goes on where it was when a connection breaks, and counts each key once',
+    ],
+  },
+  {
+    promise: 'B8',
+    name: 'holds every key that Delta does not have, and ends them in one transaction',
+    file: 'src/connections/postgres/load-reconcile-sql.ts',
+    find: ' LIMIT ${most}`',
+    put: '`',
+    caughtBy: [
+      'test/connections/postgres/load-reconcile.engine.test.ts',
+      'no transaction ends more keys than a range may have, nor takes more bytes of the load, or one row',
+    ],
+  },
+  {
+    promise: 'B7',
+    name: 'tries for ever what the table refuses',
+    file: 'src/connections/postgres/load-handover.ts',
+    find: 'if (found.rows.length === 0) throw refusedRow(load, error);',
+    put: 'if (found.rows.length === 0) throw error;',
+    caughtBy: [
+      'test/service/load-refusals.engine.test.ts',
+      'names what does not take a row, and goes on once that is mended',
+    ],
+  },
+  {
     promise: 'B7',
     name: 'says that versions of Delta are gone, and not which load copies one of them',
     file: 'src/connections/databricks/snapshot.ts',

@@ -180,4 +180,21 @@ describe('a load that cannot be carried out', () => {
     assert.equal((await load({ mode: 'restart' })).rows, ROWS);
     assert.equal(await rowsLoaded(), ROWS);
   });
+
+  it('names what does not take a row, and goes on once that is mended', async () => {
+    await site.pool.query('TRUNCATE employees');
+    await site.pool.query('ALTER TABLE employees ADD CONSTRAINT well_paid CHECK (salary > 1)');
+    const remedy = new RegExp(`Mend what the message names in public\\.employees .*${site.name} --resume`);
+    await refused('LOAD_ROW_REFUSED', /well_paid/, remedy, load());
+    await site.pool.query('ALTER TABLE employees DROP CONSTRAINT well_paid');
+    await site.pool.query('CREATE UNIQUE INDEX one_of_a_salary ON employees (salary)');
+    await refused('LOAD_ROW_REFUSED', /one_of_a_salary/, remedy, load({ mode: 'resume' }));
+    await site.pool.query('DROP INDEX one_of_a_salary');
+    await site.pool.query('ALTER TABLE employees ADD COLUMN office text NOT NULL');
+    await refused('POSTGRES_23502', /office/, /Give column office .* a default/, load({ mode: 'resume' }));
+    assert.equal(await rowsLoaded(), 0);
+    await site.pool.query('ALTER TABLE employees DROP COLUMN office');
+    assert.equal((await load({ mode: 'resume' })).rows, ROWS);
+    assert.equal(await rowsLoaded(), ROWS);
+  });
 });

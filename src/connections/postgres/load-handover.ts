@@ -8,7 +8,7 @@ import { goOnBehindCopy } from './load-copy.ts';
 import { hasEdits } from './load-edits.ts';
 import { from, notUnderWay } from './load-phases.ts';
 import { createReconcile } from './load-reconcile.ts';
-import { checkComplete, duplicateKeys, notEmpty } from './load-refusals.ts';
+import { checkComplete, duplicateKeys, notEmpty, refusedRow } from './load-refusals.ts';
 import { dropLoadTable, loadTableNames } from './load-table-ddl.ts';
 import { holdsRows, RELEASE } from './loads.ts';
 import { inTransaction } from './transaction.ts';
@@ -40,7 +40,11 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
   async function insert(load: Load): Promise<void> {
     const target = quoteQualified(load.target);
     const { rows } = loadTableNames(load.id);
-    const where = { doing: 'moving the load into its table', table: load.target };
+    const where = {
+      doing: 'moving the load into its table',
+      table: load.target,
+      columns: mapping.columns.map(({ name }) => name),
+    };
     await inTransaction(pool, where, async (client) => {
       await client.query(SETTINGS, [origin]);
       if (!(await finish(client, load))) return;
@@ -63,17 +67,17 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
     });
   }
 
-  /** Duplicates show as a unique violation of an index; they are named where it is one of the load's own. */
+  /** Duplicates show as a unique violation of an index; they are named where it is one of the load's own. Nobody else writes what it runs into: it is not tried again. */
   async function named<T>(load: Load, work: Promise<T>): Promise<T> {
     try {
       return await work;
     } catch (error) {
-      if ((error as { code?: string }).code !== 'POSTGRES_23505') throw error;
+      if ((error as { code?: string }).code !== 'POSTGRES_23505') throw refusedRow(load, error);
       const { rows } = loadTableNames(load.id);
       const found = await pool.query<{ key: string }>(
         `SELECT concat_ws(', ', ${key}) AS key FROM ${rows} GROUP BY ${key} HAVING count(*) > 1 LIMIT 5`,
       );
-      if (found.rows.length === 0) throw error;
+      if (found.rows.length === 0) throw refusedRow(load, error);
       throw duplicateKeys(
         load,
         found.rows.map((row) => row.key),

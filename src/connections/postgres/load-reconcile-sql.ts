@@ -94,10 +94,13 @@ export function reconcileSql({
 
     index: `CREATE UNIQUE INDEX IF NOT EXISTS "${rows.split('"').at(-2)}_key" ON ${rows} (${key.join(', ')})`,
 
-    /** The key at this place of the range. */
-    keyAt: (range: KeyRange, place: number): string =>
-      `SELECT ${texts('s', key)} AS key FROM ${rows} s WHERE ${within('s', range, 1)}
-       ORDER BY ${of('s', key)} OFFSET ${place - 1} LIMIT 1`,
+    /** The last of so many of the range's keys, or of fewer whose rows have so many bytes; no row where there are less of both. */
+    lastKey: (range: KeyRange, keys: number, bytes: number): string =>
+      `SELECT key, n FROM (
+         SELECT ${texts('s', key)} AS key, row_number() OVER ordered AS n, sum(pg_column_size(s.*)) OVER ordered AS bytes
+         FROM (SELECT * FROM ${rows} s WHERE ${within('s', range, 1)} ORDER BY ${of('s', key)} LIMIT ${keys}) s
+         WINDOW ordered AS (ORDER BY ${of('s', key)})) counted
+       WHERE n = ${keys} OR bytes >= ${bytes} ORDER BY n LIMIT 1`,
 
     /** Keys of which the target knows nothing. Params: time, target, range. */
     add: (range: KeyRange): string => `
@@ -119,12 +122,13 @@ export function reconcileSql({
         AND NOT coalesce((h.${off} IS NULL OR h.${off} > $1::timestamptz) AND h.${on} IS NOT NULL AND ${sameImage('h')}, false)
         ${unlessSoNext} ${unlessEdited('s')}`,
 
-    /** Keys of which the target says something at that time, and that the load does not have. Params: time, range. */
-    absent: (range: KeyRange): string => `
+    /** The first keys of which the target says something at that time, and that the load does not have. Params: time, range. */
+    absent: (range: KeyRange, most: number): string => `
       SELECT ${texts('h', key)} AS cells, ${logKey('h')} AS key FROM ${table} h
       WHERE ${within('h', range, 2)} AND h.${on} <= $1::timestamptz AND (h.${off} IS NULL OR h.${off} > $1::timestamptz)
         AND NOT EXISTS (SELECT FROM ${rows} s WHERE ${sameKey})
-        ${unlessGoneNext} ${unlessEdited('h')}`,
+        ${unlessGoneNext} ${unlessEdited('h')}
+      ORDER BY ${of('h', key)} LIMIT ${most}`,
 
     /** Whether any of these keys, or of the rows that this transaction has written, has been edited. Params: keys, range. */
     writtenAndEdited: (range: KeyRange): string => `

@@ -25,23 +25,45 @@ export interface ReconcileOptions {
   readonly columns?: HistoryColumnNames | undefined;
   readonly origin: string;
   readonly consumers: { readonly group: string; readonly topic: string };
-  /** So many keys of the load in a transaction, which consumers wait for; default 20,000. */
+  /** So many keys at most in a transaction, which consumers wait for; default 20,000. */
   readonly keysPerRange?: number | undefined;
+  /** So many bytes of the load's rows at most, or one row; default 8 MiB. */
+  readonly bytesPerRange?: number | undefined;
   /** For tests: called in the transaction of a range of a captured table, before it is compared. */
   readonly onLooked?: (() => Promise<void>) | undefined;
 }
 
 const KEYS_PER_RANGE = 20_000;
+const BYTES_PER_RANGE = 8 * 1024 * 1024;
 /** How long a range of a captured table waits for rows that people are writing, before it is left for later. */
 const PATIENCE_MS = 200;
 const LATER_MS = 300;
 /** So often in a row somebody else may have inserted the same key at the same moment. */
 const MOST_COLLISIONS = 20;
 
+/** A range of keys by both its ends; null: open. */
+interface Span {
+  readonly after: readonly string[] | null;
+  readonly upTo: readonly string[] | null;
+}
+
+/** How far one load is, in this process. */
+interface Walk {
+  readonly load: string;
+  readonly total: { added: number; corrected: number; ended: number };
+  /** So many of the load's keys are behind it. */
+  compared: number;
+  /** Behind this the next range begins; undefined: there is none. */
+  after: Span['after'] | undefined;
+  /** Somebody was in the way of these. */
+  readonly later: Span[];
+}
+
 /**
  * Goes through a load's keys in order, a range at a time. Keys that the target has nothing of are inserted
  * by one statement; the others are compared there, and what differs takes the same way as a late change. Where rows of
- * the load were set aside nothing ends for being absent.
+ * the load were set aside nothing ends for being absent. A range is cut where more keys of the target are absent than it
+ * may have. Called again for the same load, after a connection broke say, it goes on where it was.
  *
  * Of a captured table, keys that people have changed since the load's log position are left alone: what they wrote
  * is published, and Delta follows it. That holds for whatever they are writing at the same moment because the log is
@@ -55,10 +77,12 @@ export function createReconcile(
   options: ReconcileOptions,
 ): (load: Load, onDone: OnCompared, signal: AbortSignal) => Promise<Reconciled> {
   const { pool, mapping, origin, consumers, keysPerRange = KEYS_PER_RANGE } = options;
+  const bytesPerRange = options.bytesPerRange ?? BYTES_PER_RANGE;
   const key = keyOf(mapping);
   const parsers = mapping.columns.map(({ type, name }) => postgresParserFor(type, name));
   const keyPlaces = keyIndexes(mapping);
   const linesOf = versionLines(mapping);
+  let walk: Walk | undefined;
 
   function rowOf(texts: readonly (string | null)[]): Row {
     return texts.map((text, index) => (text === null ? null : parsers[index]!(text)));
@@ -93,9 +117,17 @@ export function createReconcile(
     const sql = reconcileSql({ mapping, names, target: load.target, rows, edited: edits?.table });
     const writer = { sql: historySql(mapping, load.target, names), mapping, target: load.target };
     const ts = instantText(load.pinned!.ts);
-    const where = (doing: string) => ({ doing, table: load.target });
+    const where = (doing: string) => ({
+      doing,
+      table: load.target,
+      columns: mapping.columns.map(({ name }) => name),
+    });
 
-    async function apply(client: PoolClient, range: KeyRange): Promise<Reconciled> {
+    /** Answers as well where the range was cut, if it was. */
+    async function apply(
+      client: PoolClient,
+      { after, upTo }: Span,
+    ): Promise<Reconciled & { readonly upTo: Span['upTo'] }> {
       await client.query(SETTINGS, [origin]);
       // No batch of a consumer is in between: what is compared here is what is changed.
       await client.query(LOCK_CONSUMERS, [consumers.group, consumers.topic]);
@@ -104,13 +136,16 @@ export function createReconcile(
         await edits.note();
         await options.onLooked?.();
       }
-      const added = await client.query(sql.add(range), [ts, load.target, ...range.values]);
-      const wrong = await client.query<Different>(sql.different(range), [ts, ...range.values]);
+      const whole = sql.range(after, upTo);
       // A key that the load lacks may be that of a row which was set aside: Delta has it.
       const gone =
         load.rejectedRows > 0
           ? []
-          : (await client.query<Absent>(sql.absent(range), [ts, ...range.values])).rows;
+          : (await client.query<Absent>(sql.absent(whole, keysPerRange), [ts, ...whole.values])).rows;
+      const end = gone.length < keysPerRange ? upTo : gone.at(-1)!.cells;
+      const range: KeyRange = sql.range(after, end);
+      const added = await client.query(sql.add(range), [ts, load.target, ...range.values]);
+      const wrong = await client.query<Different>(sql.different(range), [ts, ...range.values]);
       const changes = [
         ...wrong.rows.map(({ cells }) => changeOf(load, 'snapshot', rowOf(cells))),
         ...gone.map(({ cells }) => changeOf(load, 'delete', keyRow(cells))),
@@ -123,7 +158,12 @@ export function createReconcile(
           [linesOf(inserts)].filter((text) => text !== ''),
         );
       }
-      const done = { added: added.rowCount ?? 0, corrected: wrong.rows.length, ended: gone.length };
+      const done = {
+        added: added.rowCount ?? 0,
+        corrected: wrong.rows.length,
+        ended: gone.length,
+        upTo: end,
+      };
       if (edits !== null && done.added + changes.length > 0) {
         await edits.note();
         const keys = [...wrong.rows, ...gone].map((row) => row.key);
@@ -136,25 +176,31 @@ export function createReconcile(
       return done;
     }
 
-    const total = { added: 0, corrected: 0, ended: 0 };
+    if (walk?.load !== load.id) walk = begun(load.id);
+    const { total, later } = walk;
     let collisions = 0;
-    /** False: to be done later. */
-    async function tryRange(range: KeyRange): Promise<boolean> {
-      try {
-        const done = await inTransaction(pool, where('comparing the load with its table'), (client) =>
-          apply(client, range),
-        );
-        total.added += done.added;
-        total.corrected += done.corrected;
-        total.ended += done.ended;
-        collisions = 0;
-        return true;
-      } catch (error) {
-        if (edits === null || !(error instanceof DeltaferryError) || !PEOPLE_WRITE.has(error.code))
-          throw error;
-        // An index of theirs that the load runs into would do so for ever.
-        if (error.code === COLLISION && ++collisions > MOST_COLLISIONS) throw error;
-        return false;
+
+    /** Leaves for later what somebody is in the way of. */
+    async function compare(span: Span): Promise<void> {
+      for (let left = span; ;) {
+        signal.throwIfAborted();
+        try {
+          const done = await inTransaction(pool, where('comparing the load with its table'), (client) =>
+            apply(client, left),
+          );
+          total.added += done.added;
+          total.corrected += done.corrected;
+          total.ended += done.ended;
+          collisions = 0;
+          if (done.upTo === left.upTo) return;
+          left = { after: done.upTo, upTo: left.upTo };
+        } catch (error) {
+          if (!(error instanceof DeltaferryError) || !PEOPLE_WRITE.has(error.code)) throw error;
+          // An index of theirs that the load runs into would do so for ever.
+          if (error.code === COLLISION && ++collisions > MOST_COLLISIONS) throw error;
+          later.push(left);
+          return;
+        }
       }
     }
 
@@ -165,30 +211,38 @@ export function createReconcile(
       await client.query(sql.index);
       await client.query(`ANALYZE ${rows}`);
     });
-    let done = 0;
-    let later: KeyRange[] = [];
-    for (let after: readonly string[] | null = null; ;) {
-      signal.throwIfAborted();
-      const upTo = await nextKey(pool, sql, after, keysPerRange);
-      const range = sql.range(after, upTo);
-      if (!(await tryRange(range))) later.push(range);
-      if (upTo === null) break;
-      done += keysPerRange;
-      onDone(Math.min(done, load.publishedRows), later.length);
-      after = upTo;
+    while (walk.after !== undefined) {
+      const { after } = walk;
+      const next = await nextKey(
+        pool,
+        sql.lastKey(sql.range(after, null), keysPerRange, bytesPerRange),
+        after,
+      );
+      await compare({ after, upTo: next?.key ?? null });
+      walk.after = next?.key;
+      walk.compared += Number(next?.n ?? 0);
+      onDone(Math.min(walk.compared, load.publishedRows), later.length);
     }
     while (later.length > 0) {
       onDone(load.publishedRows, later.length);
       await sleep(LATER_MS, signal);
-      signal.throwIfAborted();
-      const again = later;
-      later = [];
-      for (const range of again) if (!(await tryRange(range))) later.push(range);
+      for (let round = later.length; round > 0; round -= 1) {
+        await compare(later[0]!);
+        later.shift();
+      }
     }
     onDone(load.publishedRows, 0);
     return total;
   };
 }
+
+const begun = (load: string): Walk => ({
+  load,
+  total: { added: 0, corrected: 0, ended: 0 },
+  compared: 0,
+  after: null,
+  later: [],
+});
 
 interface Different {
   readonly cells: (string | null)[];
@@ -219,17 +273,15 @@ function editedMeanwhile({ target }: Load): TransientError {
   });
 }
 
-/** The last key of the next range; null where it is the last range. */
+/** The last key of the next range, and how many it has; undefined where it is the last range. */
 async function nextKey(
   pool: Pool,
-  sql: ReturnType<typeof reconcileSql>,
+  sql: string,
   after: readonly string[] | null,
-  keys: number,
-): Promise<readonly string[] | null> {
-  const range = sql.range(after, null);
+): Promise<{ readonly key: string[]; readonly n: string } | undefined> {
   return await inTransaction(pool, { doing: 'looking for the next keys of the load' }, async (client) => {
-    const found = await client.query<{ key: string[] }>(sql.keyAt(range, keys), [...range.values]);
-    return found.rows[0]?.key ?? null;
+    const found = await client.query<{ key: string[]; n: string }>(sql, [...(after ?? [])]);
+    return found.rows[0];
   });
 }
 

@@ -1,4 +1,4 @@
-import { OperatorError } from '../../errors.ts';
+import { DeltaferryError, OperatorError, PoisonError } from '../../errors.ts';
 import type { Load } from '../../ports/load.ts';
 
 /** Throws where the rows beside the table are not all that were published. Duplicates that compaction left show as this, and not as duplicates. */
@@ -18,6 +18,25 @@ export function duplicateKeys({ name }: Load, keys: readonly string[]): Operator
     remedy: `Leave one row of each key in the Delta table, then \`deltaferry backfill ${name} --restart\`.`,
   });
 }
+
+/**
+ * A row of the load that the target, or the table beside it, does not take: for its value, or for a unique index that is
+ * not the history's own. Unlike a change it is not set aside: the version that the load brings stays as it is.
+ * Answers other errors as they are.
+ */
+export function refusedRow({ name, target, source }: Load, error: unknown): unknown {
+  if (!(error instanceof PoisonError) && !(error instanceof DeltaferryError && error.code === UNIQUE))
+    return error;
+  const rows = source === 'postgres' ? 'in Postgres' : 'in the Delta table';
+  return new OperatorError({
+    code: 'LOAD_ROW_REFUSED',
+    message: `Table ${target} does not take a row of the load. ${error.message}`,
+    remedy: `Mend what the message names in ${target} (a constraint, an index, the values of an enum), then \`deltaferry backfill ${name} --resume\`; or mend the row ${rows}, then \`--restart\`.`,
+    cause: error,
+  });
+}
+
+const UNIQUE = 'POSTGRES_23505';
 
 export function notEmpty({ name, target }: Load): OperatorError {
   return new OperatorError({

@@ -6,6 +6,7 @@ import type { Load, LoadTable } from '../../ports/load.ts';
 import { quoteIdent } from '../identifiers.ts';
 import { copyCells, copyLines } from './copy-text.ts';
 import type { PostgresWhere } from './errors.ts';
+import { refusedRow } from './load-refusals.ts';
 import { loadTableNames } from './load-table-ddl.ts';
 import { inTransaction } from './transaction.ts';
 
@@ -31,8 +32,8 @@ export function createLoadTableSink(pool: Pool, load: Load, mapping: TableMappin
         return new Map(found.rows.map(({ partition, next }) => [partition, BigInt(next)]));
       }),
 
-    append: ({ partition, expected, next, rows }) =>
-      inTransaction(pool, where, async (client) => {
+    append: async ({ partition, expected, next, rows }) =>
+      await inTransaction(pool, where, async (client) => {
         const moved = await client.query(
           `UPDATE ${progress} SET next_offset = $3, rows = rows + $4 WHERE partition = $1 AND next_offset = $2`,
           [partition, expected, next, rows.length],
@@ -43,6 +44,8 @@ export function createLoadTableSink(pool: Pool, load: Load, mapping: TableMappin
             message: `Partition ${partition} of ${load.topic} is not at offset ${expected} for the load ${load.id}: another process loads it.`,
           });
         await copyLines(client, copy, linesOf(rows));
+      }).catch((error: unknown) => {
+        throw refusedRow(load, error);
       }),
 
     rows: () =>

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import type { Change } from '../../../src/change/change.ts';
 import type { TableMapping } from '../../../src/change/table.ts';
-import { createReconcile } from '../../../src/connections/postgres/load-reconcile.ts';
+import { createReconcile, type ReconcileOptions } from '../../../src/connections/postgres/load-reconcile.ts';
 import { migrate } from '../../../src/connections/postgres/migrate.ts';
 import type { Load, OnCompared } from '../../../src/ports/load.ts';
 import { seededRandom } from '../../support/change-generator.ts';
@@ -92,14 +92,20 @@ function loadOf(id: string, target: string, rows: number): Load {
   };
 }
 
-function reconcile(load: Load, topic: string, onDone: OnCompared = () => {}) {
-  return createReconcile({
+function reconciler(topic: string, more: Partial<ReconcileOptions> = {}) {
+  const compare = createReconcile({
     pool: database.pool,
     mapping: EMPLOYEES,
     origin: 'delta',
     consumers: { group: 'employees-postgres', topic },
     keysPerRange: KEYS_PER_RANGE,
-  })(load, onDone, new AbortController().signal);
+    ...more,
+  });
+  return (load: Load, onDone: OnCompared = () => {}) => compare(load, onDone, new AbortController().signal);
+}
+
+function reconcile(load: Load, topic: string, onDone?: OnCompared) {
+  return reconciler(topic)(load, onDone);
 }
 
 async function judge(table: string, told: readonly Change[]): Promise<void> {
@@ -225,6 +231,82 @@ describe('a load compared with a table that holds rows', () => {
     assert.deepEqual(texts, [`ann[1,${AT}) Ann[${AT},)`, 'Bob[1,)', `Cid[${AT},)`]);
     await applier.apply(change(1, 1, 'bob'));
     assert.equal(await shown(database.pool, table, 1), 'bob[1,)');
+  });
+
+  it('no transaction ends more keys than a range may have, nor takes more bytes of the load, or one row', async () => {
+    const table = 'bounded';
+    await createEmployees(database.pool, table);
+    const wide = 'w'.repeat(1000);
+    const all = Array.from({ length: 1000 }, (_, emp): Life => {
+      const asserted = emp < 200 ? (emp === 7 ? wide.repeat(100) : wide) : null;
+      return { changes: [change(emp, 1, 'A')], asserted };
+    });
+    const applier = await openApplier(database.pool, table);
+    await applyAll(
+      applier,
+      all.flatMap(({ changes }) => changes),
+      400,
+    );
+    const load = await beside(table, all);
+    const seen: number[] = [];
+    const done = await reconciler(`changes of ${table} `, { bytesPerRange: 50_000 })(load, (compared) =>
+      seen.push(compared),
+    );
+    assert.deepEqual(done, { added: 0, corrected: 200, ended: 800 });
+    assert.deepEqual(
+      seen,
+      seen.toSorted((one, other) => one - other),
+    );
+    assert.equal(seen.at(-1), 200);
+    // Each transaction leaves its number in what it wrote.
+    const most = async (condition: string, what: string): Promise<number> => {
+      const { rows } = await database.pool.query<{ most: string }>(
+        `SELECT max(n) AS most FROM (SELECT ${what} AS n FROM ${table} WHERE ${condition} GROUP BY xmin::text) each`,
+      );
+      return Number(rows[0]!.most);
+    };
+    assert.equal(await most(`emp_id >= 200`, 'count(*)'), KEYS_PER_RANGE);
+    const bytes = await most(`off_date IS NULL AND emp_id <> 7`, 'sum(octet_length(name))');
+    assert.ok(bytes > 25_000 && bytes <= 50_000, `${bytes} bytes`);
+  });
+
+  it('goes on where it was when a connection breaks, and counts each key once', async () => {
+    const table = 'broken';
+    await createEmployees(database.pool, table);
+    const all = Array.from({ length: KEYS }, (): Life => ({ changes: [], asserted: 'new' }));
+    const load = await beside(table, all);
+    let left = 9;
+    const pool = new Proxy(database.pool, {
+      get(of, name) {
+        const found: unknown = Reflect.get(of, name);
+        if (name !== 'connect') return typeof found === 'function' ? (found.bind(of) as unknown) : found;
+        return async () => {
+          if (left-- === 0) throw Object.assign(new Error('connection reset'), { code: 'ECONNRESET' });
+          return await of.connect();
+        };
+      },
+    });
+    const compare = reconciler(`changes of ${table} `, { pool });
+    const seen: number[] = [];
+    const onDone: OnCompared = (compared) => seen.push(compared);
+    await assert.rejects(compare(load, onDone), { kind: 'transient' });
+    assert.ok(seen.length > 0 && seen.at(-1)! < KEYS, String(seen));
+    assert.deepEqual(await compare(load, onDone), { added: KEYS, corrected: 0, ended: 0 });
+    assert.deepEqual(
+      seen,
+      seen.toSorted((one, other) => one - other),
+    );
+  });
+
+  it('does not try for ever what runs into a unique index of somebody’s own', async () => {
+    const table = 'unique_names';
+    await createEmployees(database.pool, table);
+    await database.pool.query(`CREATE UNIQUE INDEX one_of_a_name ON ${table} (name)`);
+    const load = await beside(table, [
+      { changes: [], asserted: 'Ann' },
+      { changes: [], asserted: 'Ann' },
+    ]);
+    await assert.rejects(reconcile(load, `changes of ${table} `), /one_of_a_name/);
   });
 
   it('a table whose off_date has a default gets current versions', async () => {
