@@ -39,6 +39,8 @@ const DEFAULTS = {
 /** Our own deadline comes after the server's, so that a server that is merely slow tells its reason. */
 const ANSWER_GRACE_MS = 5_000;
 const KEEPALIVE_IDLE_MS = 10_000;
+/** Text forms that do not depend on the settings of server, role or URL. */
+const EXACT_TEXTS = '-c TimeZone=UTC -c DateStyle=ISO,YMD -c bytea_output=hex -c extra_float_digits=1';
 
 /**
  * A pool whose values are exact: everything that JavaScript would round or reformat stays text.
@@ -82,8 +84,9 @@ export function sever(client: pg.ClientBase): void {
 /** How each connection of ours is made, also one outside of any pool (session-level locks). */
 export function connectionConfig(options: PostgresOptions): pg.ClientConfig {
   const statementTimeout = options.statementTimeoutMs ?? DEFAULTS.statementTimeoutMs;
+  const { url, settings } = withoutOurs(options);
   return {
-    connectionString: withoutSslSettings(options),
+    connectionString: url,
     ...(options.tls === undefined ? {} : { ssl: tlsOptions(options.tls) }),
     application_name: options.applicationName ?? DEFAULTS.applicationName,
     connectionTimeoutMillis: options.connectTimeoutMs ?? DEFAULTS.connectTimeoutMs,
@@ -94,8 +97,7 @@ export function connectionConfig(options: PostgresOptions): pg.ClientConfig {
     idle_in_transaction_session_timeout: options.idleInTransactionMs ?? DEFAULTS.idleInTransactionMs,
     keepAlive: true,
     keepAliveInitialDelayMillis: KEEPALIVE_IDLE_MS,
-    // Text forms that do not depend on the server's or the role's settings.
-    options: '-c TimeZone=UTC -c DateStyle=ISO,YMD -c bytea_output=hex -c extra_float_digits=1',
+    options: [...settings, EXACT_TEXTS].join(' '),
     types: exactTypes,
   };
 }
@@ -141,8 +143,14 @@ function tlsOptions(tls: PostgresTls): NonNullable<Exclude<pg.ClientConfig['ssl'
   };
 }
 
-/** The driver lets the URL's ssl settings win over the options; explicit TLS options must win. */
-function withoutSslSettings(options: PostgresOptions): string {
+/**
+ * The driver lets everything in the URL win over the options beside it. Ours must win: explicit TLS options, timeouts,
+ * and settings, before which the URL's own (`?options=-c search_path=…`) are put, for the last of two counts.
+ */
+function withoutOurs(options: PostgresOptions): {
+  readonly url: string;
+  readonly settings: readonly string[];
+} {
   const url = URL.parse(options.url);
   // The URL itself is left out of the message: it holds the password.
   if (url === null || !/^postgres(ql)?:$/.test(url.protocol))
@@ -151,8 +159,12 @@ function withoutSslSettings(options: PostgresOptions): string {
       message: 'The Postgres URL is not of the form postgres://user:password@host:port/database.',
       remedy: 'Correct postgres.url; characters such as @, : and / in the password are percent-encoded.',
     });
-  if (options.tls === undefined) return options.url;
-  const names = Array.from(url.searchParams.keys());
-  for (const name of names) if (/^(ssl|uselibpqcompat)/.test(name)) url.searchParams.delete(name);
-  return url.href;
+  const settings = url.searchParams.getAll('options');
+  const isOurs = (name: string): boolean =>
+    name === 'options' ||
+    name.endsWith('_timeout') ||
+    (options.tls !== undefined && /^(ssl|uselibpqcompat)/.test(name));
+  const ours = Array.from(url.searchParams.keys()).filter(isOurs);
+  for (const name of ours) url.searchParams.delete(name);
+  return { url: ours.length === 0 ? options.url : url.href, settings };
 }

@@ -121,7 +121,8 @@ export const postgres = z.strictObject({
   ),
   url: noted(
     postgresUrl,
-    'Connection URL. The service holds a lock per table on a direct connection: no transaction pooler in between.',
+    'Connection URL. The service holds a lock per table on a direct connection: no transaction pooler in between. ' +
+      'Settings in it (`?options=-c%20search_path%3Dhr`) are kept but where they are Deltaferry’s to set, such as every timeout.',
     {
       secret: 'url',
       example: 'postgres://deltaferry:${POSTGRES_PASSWORD}@db.example.com:5432/hr',

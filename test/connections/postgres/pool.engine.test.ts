@@ -3,6 +3,7 @@ import { after, before, test } from 'node:test';
 import pg, { type Pool } from 'pg';
 import { copyLines } from '../../../src/connections/postgres/copy-text.ts';
 import { translatePostgres } from '../../../src/connections/postgres/errors.ts';
+import { openLockSession } from '../../../src/connections/postgres/leadership.ts';
 import { connectionConfig, openPool } from '../../../src/connections/postgres/pool.ts';
 import { inTransaction } from '../../../src/connections/postgres/transaction.ts';
 import { describeError, TransientError, UsageError } from '../../../src/errors.ts';
@@ -58,6 +59,50 @@ test('the timeouts, the name and the limits reach the server', async () => {
     );
     assert.deepEqual(rows.rows, [{ lock: '3s', statement: '1min', idle: '15s', name: 'deltaferry' }]);
   });
+});
+
+test('settings in the URL stand beside ours and replace none of them', async () => {
+  const url = new URL(database.url);
+  url.search = new URLSearchParams({
+    options: '-c search_path=hr -c TimeZone=Asia/Tokyo -c idle_session_timeout=0',
+    lock_timeout: '0',
+    statement_timeout: '0',
+    idle_in_transaction_session_timeout: '0',
+    query_timeout: '1',
+  }).toString();
+  const SETTINGS = `
+    SELECT name, setting FROM pg_settings WHERE name = ANY
+      ('{search_path,TimeZone,lock_timeout,statement_timeout,idle_in_transaction_session_timeout,idle_session_timeout,tcp_user_timeout}')`;
+  const ours = {
+    search_path: 'hr',
+    TimeZone: 'UTC',
+    lock_timeout: '3000',
+    statement_timeout: '60000',
+    idle_in_transaction_session_timeout: '15000',
+  };
+  const settings = async (on: Pool | pg.Client): Promise<unknown> => {
+    const { rows } = await on.query<{ name: string; setting: string }>(SETTINGS);
+    return Object.fromEntries(rows.map(({ name, setting }) => [name, setting]));
+  };
+  await withPool(url.href, async (pool) =>
+    assert.deepEqual(await settings(pool), {
+      ...ours,
+      idle_session_timeout: '0',
+      tcp_user_timeout: '0',
+    }),
+  );
+  // A leader that is cut off must lose its lease whatever the URL says.
+  const lease = openLockSession({ url: url.href }, { deadlineMs: 1_500, silentMs: 4_000 });
+  await lease.client.connect();
+  try {
+    assert.deepEqual(await settings(lease.client), {
+      ...ours,
+      idle_session_timeout: '4000',
+      tcp_user_timeout: '3000',
+    });
+  } finally {
+    await lease.end();
+  }
 });
 
 test('a transaction that stands still loses its locks, and whoever held it is told to try again', async () => {
