@@ -172,7 +172,8 @@ export function openDatabricks(options: DatabricksOptions): Databricks {
       closed = true;
       const last = current;
       current = undefined;
-      if (last !== undefined) await last.then(closeSession, () => {});
+      // A session that is still being opened is closed when it comes, however late; nobody waits for it.
+      if (last !== undefined) await closedInTime(last.then(closeSession, () => {}));
     },
   };
 }
@@ -267,7 +268,10 @@ async function abandon(operation: DriverOperation): Promise<void> {
   await operation.cancel().catch(() => {});
 }
 
-async function closeSession({ driver, client }: Session): Promise<void> {
-  const closing = driver.close().then(() => client.close());
+function closeSession({ driver, client }: Session): Promise<void> {
+  return closedInTime(driver.close().then(() => client.close()));
+}
+
+async function closedInTime(closing: Promise<void>): Promise<void> {
   await answered(closing, { ms: CLOSE_MS, doing: 'closing the session' }).catch(() => {});
 }

@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { once } from 'node:events';
+import { createServer, type AddressInfo, type Socket } from 'node:net';
 import { describe, it, type TestContext } from 'node:test';
 import { DBSQLClient } from '@databricks/sql';
 import { openDatabricks } from '../../../src/connections/databricks/client.ts';
+import { until } from '../../support/until.ts';
 
 /** What a statement of a session answers, by its SQL; without one it is empty. */
 type Answers = Readonly<Record<string, () => Promise<object[]>>>;
@@ -65,5 +68,45 @@ describe('a session that the warehouse has forgotten', () => {
     assert.deepEqual(opened, [{ closed: true }, { closed: false }]);
     await client.close();
     assert.equal(opened[1]?.closed, true);
+  });
+});
+
+describe('closing while a session is being opened', () => {
+  it('does not wait for a warehouse that takes the connection and stays silent', async (context) => {
+    const sockets: Socket[] = [];
+    const server = createServer((socket) => {
+      sockets.push(socket.on('error', () => {}));
+    }).listen(0, '127.0.0.1');
+    context.after(() => {
+      for (const socket of sockets) socket.destroy();
+      server.close();
+    });
+    await once(server, 'listening');
+    const { port } = server.address() as AddressInfo;
+    const client = openDatabricks({ host: '127.0.0.1', port, path: '/', token: 't', queryTimeoutMs: 30_000 });
+    const stop = new AbortController();
+    const asked = assert.rejects(client.query({ sql: 'SELECT 1', doing: 'asking', signal: stop.signal }));
+    await once(server, 'connection');
+    stop.abort(new Error('stopping'));
+    await asked;
+    const start = performance.now();
+    await client.close();
+    // The drain, of which this is the end, has 25 s in all.
+    assert.ok(performance.now() - start < 5_000);
+  });
+
+  it('closes the session when it comes', async (context) => {
+    const zone = Promise.withResolvers<object[]>();
+    const opened = sessionsOf(context, { "SET TIME ZONE 'UTC'": () => zone.promise });
+    const client = openDatabricks({ host: 'nowhere.invalid', path: '/', token: 't' });
+    const stop = new AbortController();
+    const asked = assert.rejects(client.query({ sql: 'first', doing: 'asking', signal: stop.signal }));
+    await until('the session to be opened', () => opened.length === 1);
+    stop.abort(new Error('stopping'));
+    await asked;
+    await client.close();
+    assert.deepEqual(opened, [{ closed: false }]);
+    zone.resolve([]);
+    await until('the session to be closed', () => opened[0]?.closed);
   });
 });
