@@ -71,6 +71,8 @@ const MEANINGS: Record<string, Meaning> = {
   '44000': 'poison',
   // "index row size exceeds maximum": this key is too long for an index.
   '54000': 'poison',
+  // "stack depth limit exceeded": this document is nested too deeply.
+  '54001': 'poison',
   // Somebody else wrote the same key at the same moment.
   '23505': 'transient',
   '23P01': 'transient',
@@ -109,6 +111,8 @@ function fromServer(error: ServerError, state: string, where: PostgresWhere): De
 
 function meaningOf(state: string, error: ServerError, where: PostgresWhere): Meaning {
   if (state === '23502' && where.columns?.includes(error.column ?? '') === false) return 'operator';
+  // A trigger that calls itself is no fault of the value.
+  if (state === '54001' && error.where?.includes('PL/pgSQL') === true) return 'operator';
   return MEANINGS[state] ?? MEANINGS[state.slice(0, 2)] ?? 'operator';
 }
 
@@ -152,6 +156,7 @@ function remedyFor(state: string, error: ServerError, where: PostgresWhere): str
     case '0A000':
       return `Give ${role} a table it can COPY into: an ordinary or partitioned table, without row-level security for ${role}.`;
     case 'P0001':
+    case '54001':
       return `A trigger or function on ${table} refused it: mend the trigger, or what it refuses.`;
     default:
       return `Mend what the message names, on ${table}, for ${role}; it is tried again by itself.`;

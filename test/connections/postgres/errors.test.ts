@@ -22,6 +22,7 @@ describe('what SQLSTATE means', () => {
     '23503': 'poison',
     '23514': 'poison',
     '54000': 'poison', // too long for an index
+    '54001': 'poison', // nested too deeply
     '23505': 'transient', // a person wrote the same key
     '23P01': 'transient',
     '40001': 'transient',
@@ -59,6 +60,12 @@ describe('what SQLSTATE means', () => {
     const error = serverError('0A000', 'cached plan must not change result type');
     assert.equal(translatePostgres(error, WHERE).kind, 'transient');
     assert.equal(connectionSurvives(error), false);
+  });
+
+  test('a trigger that calls itself without end is for a person to mend', () => {
+    const error = Object.assign(serverError('54001'), { where: 'PL/pgSQL function audit() line 1' });
+    assert.equal(translatePostgres(error, WHERE).kind, 'operator');
+    assert.match(translatePostgres(error, WHERE).remedy ?? '', /trigger/);
   });
 
   test('remedies name table and role', () => {

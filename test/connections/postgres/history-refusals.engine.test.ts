@@ -25,6 +25,11 @@ describe('a value that can never be stored is poison, alone', () => {
     { name: 'refused by a check', ddl: 'ADD CHECK (salary > 1)', row: [1, 'A', '0.50'] },
     { name: 'null where none may be', ddl: 'ALTER COLUMN salary SET NOT NULL', row: [1, 'A', null] },
     { name: 'a NUL character', ddl: 'ADD spare text', row: [1, 'A\0B', '1.00'] },
+    {
+      name: 'a document nested too deeply',
+      ddl: `ADD CHECK (name = 'Z' OR name::jsonb IS NOT NULL)`,
+      row: [1, '['.repeat(50_000) + ']'.repeat(50_000), '1.00'],
+    },
     { name: 'refers to nothing', ddl: 'ADD FOREIGN KEY (name) REFERENCES labels', row: [1, 'A', '1.00'] },
   ];
   before(async () => {
