@@ -272,6 +272,28 @@ export const deliveryMutants: readonly Mutant[] = [
   },
   {
     promise: 'D6',
+    name: 'sets every change aside because an audit table refuses something',
+    file: 'src/connections/postgres/history-refusals.ts',
+    find: 'if (!ofHistory)',
+    put: 'if (ofHistory)',
+    caughtBy: [
+      'test/connections/postgres/history-refusals.engine.test.ts',
+      'a check of the table that an audit trigger writes',
+    ],
+  },
+  {
+    promise: 'D6',
+    name: 'tries for ever what a unique index of the users refuses',
+    file: 'src/connections/postgres/history-refusals.ts',
+    find: 'if (columns === null || isOwn(target, columns, partial === true)) return null;',
+    put: 'if (columns !== null) return null;',
+    caughtBy: [
+      'test/connections/postgres/history-refusals.engine.test.ts',
+      'a unique index that is not the history’s own',
+    ],
+  },
+  {
+    promise: 'D6',
     name: 'counts as applied what it has to try again',
     file: 'src/consumers/history-partition.ts',
     find: 'if (doubt !== null && offset === doubt.next) doubt.report(null);',

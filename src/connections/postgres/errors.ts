@@ -42,6 +42,27 @@ export function connectionSurvives(error: unknown): boolean {
   );
 }
 
+/** A value or a key that a constraint of a table refused, of an error translated here. */
+export interface Refusal {
+  readonly code: string;
+  readonly message: string;
+  readonly cause: unknown;
+  readonly schema: string;
+  readonly table: string;
+  readonly constraint: string | undefined;
+}
+
+/** Null where the server names no table, or one of our own, and where all is told already. */
+export function refusalOf(error: unknown): Refusal | null {
+  if (!(error instanceof DeltaferryError)) return null;
+  const { code, message, cause } = error;
+  const state = sqlStateOf(cause);
+  if (state?.startsWith('23') !== true || isPartitionMissing(state, cause as ServerError)) return null;
+  const { schema, table, constraint } = cause as ServerError;
+  if (schema === undefined || table === undefined || schema === 'deltaferry') return null;
+  return { code, message, cause, schema, table, constraint };
+}
+
 interface ServerError extends Error {
   readonly code: string;
   readonly severity?: string;
@@ -111,9 +132,15 @@ function fromServer(error: ServerError, state: string, where: PostgresWhere): De
 
 function meaningOf(state: string, error: ServerError, where: PostgresWhere): Meaning {
   if (state === '23502' && where.columns?.includes(error.column ?? '') === false) return 'operator';
+  // "no partition of relation found for row": a check that a person has written has a name.
+  if (isPartitionMissing(state, error)) return 'operator';
   // A trigger that calls itself is no fault of the value.
   if (state === '54001' && error.where?.includes('PL/pgSQL') === true) return 'operator';
   return MEANINGS[state] ?? MEANINGS[state.slice(0, 2)] ?? 'operator';
+}
+
+function isPartitionMissing(state: string, { table, constraint }: ServerError): boolean {
+  return state === '23514' && table !== undefined && constraint === undefined;
 }
 
 function tablePhrase(error: ServerError, where: PostgresWhere): string {
@@ -144,6 +171,8 @@ function remedyFor(state: string, error: ServerError, where: PostgresWhere): str
       return `Bring the columns of ${table} and the configured columns in line; \`deltaferry setup --dry-run\` names the differences.`;
     case '23502':
       return `Give column ${error.column} of ${table} a default, or drop its NOT NULL: no change brings a value for it.`;
+    case '23514':
+      return `Create the partition of ${error.table} that takes the row, or a DEFAULT one.`;
     case '3D000':
       return 'Create the database, or correct postgres.url.';
     case '28000':

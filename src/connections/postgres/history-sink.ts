@@ -14,7 +14,8 @@ import { COPY_NULL, copyCells, copyLines } from './copy-text.ts';
 import type { PostgresWhere } from './errors.ts';
 import { groupByKey, instantTexts, keyArrays, type KeyChanges } from './history-batch.ts';
 import { writeLate, writeOrphans, type HistoryWriter } from './history-late.ts';
-import type { HistoryColumnNames } from './history-ddl.ts';
+import { DEFAULT_HISTORY_COLUMNS, type HistoryColumnNames } from './history-ddl.ts';
+import { blame } from './history-refusals.ts';
 import { historySql } from './history-sql.ts';
 import { instantOf, instantSql, instantText } from './instants.ts';
 import { roleOf } from './pool.ts';
@@ -54,6 +55,7 @@ export function createHistorySink(options: HistorySinkOptions): HistorySink {
     role: roleOf(pool),
     columns: table.columns.map((column) => column.name),
   };
+  const target = { table: historyTable, mapping: table, names: options.columns ?? DEFAULT_HISTORY_COLUMNS };
   const settings = [options.origin, String(options.lockTimeoutMs ?? DEFAULT_LOCK_TIMEOUT_MS)];
 
   /** First of all: who does not own the partition changes nothing. */
@@ -120,10 +122,13 @@ export function createHistorySink(options: HistorySinkOptions): HistorySink {
 
     async apply(batch) {
       const keys = groupByKey(batch.changes, table);
-      return await inTransaction(pool, where, async (client) => {
+      const applied = inTransaction(pool, where, async (client) => {
         const news = notYetBrought(batch.changes, await moveOffset(client, batch));
         const left = news.length === batch.changes.length ? keys : groupByKey(news, table);
         return await write({ client, sql, mapping: table, target: historyTable }, left);
+      });
+      return await applied.catch(async (error: unknown) => {
+        throw await blame(pool, target, error);
       });
     },
 

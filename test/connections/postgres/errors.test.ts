@@ -62,6 +62,15 @@ describe('what SQLSTATE means', () => {
     assert.equal(connectionSurvives(error), false);
   });
 
+  test('a row that no partition takes is for a person to mend', () => {
+    const missing = serverError('23514', 'no partition of relation "employees" found for row');
+    const translated = translatePostgres(Object.assign(missing, { table: 'employees' }), WHERE);
+    assert.equal(translated.kind, 'operator');
+    assert.match(translated.remedy ?? '', /Create the partition of employees/);
+    const check = Object.assign(serverError('23514'), { table: 'employees', constraint: 'decent' });
+    assert.equal(translatePostgres(check, WHERE).kind, 'poison');
+  });
+
   test('a trigger that calls itself without end is for a person to mend', () => {
     const error = Object.assign(serverError('54001'), { where: 'PL/pgSQL function audit() line 1' });
     assert.equal(translatePostgres(error, WHERE).kind, 'operator');

@@ -109,6 +109,79 @@ describe('what only a person can mend stops the partition and says the remedy', 
   });
 });
 
+describe('a refusal that is no change’s fault stops the partition and names what refused', () => {
+  const audited = (table: string, columns: string): string =>
+    `CREATE TABLE ${table}_audit (${columns});
+     CREATE FUNCTION ${table}_audit() RETURNS trigger LANGUAGE plpgsql AS
+       $$ BEGIN INSERT INTO ${table}_audit (id, name) VALUES (NEW.emp_id, NULL); RETURN NULL; END $$;
+     CREATE TRIGGER audit AFTER INSERT ON ${table} FOR EACH ROW EXECUTE FUNCTION ${table}_audit()`;
+  const CASES: readonly { name: string; table: string; ddl: string; remedy: RegExp }[] = [
+    {
+      name: 'a NOT NULL of the table that an audit trigger writes',
+      table: 'watched',
+      ddl: audited('watched', 'id bigint, name text NOT NULL'),
+      remedy: /public\.watched_audit/,
+    },
+    {
+      name: 'a NOT NULL of its column that no change brings',
+      table: 'signed',
+      ddl: audited('signed', 'id bigint, name text, clerk text NOT NULL'),
+      remedy: /public\.signed_audit/,
+    },
+    {
+      name: 'a check of the table that an audit trigger writes',
+      table: 'checked',
+      ddl: audited('checked', 'id bigint CHECK (id > 10), name text'),
+      remedy: /public\.checked_audit/,
+    },
+    {
+      name: 'a unique key of the table that an audit trigger writes',
+      table: 'numbered',
+      ddl: `${audited('numbered', 'id bigint PRIMARY KEY, name text')}; INSERT INTO numbered_audit VALUES (1)`,
+      remedy: /public\.numbered_audit/,
+    },
+    {
+      name: 'a unique index that is not the history’s own',
+      table: 'mailed',
+      ddl: 'ALTER TABLE mailed ADD CONSTRAINT mailed_name_key UNIQUE (name)',
+      remedy: /^Drop mailed_name_key of mailed, or give it the columns emp_id, on_date/,
+    },
+    {
+      name: 'a unique index that refuses the second version of a key',
+      table: 'single',
+      ddl: 'ALTER TABLE single ADD CONSTRAINT single_name_key UNIQUE (emp_id, name)',
+      remedy: /^Drop single_name_key/,
+    },
+  ];
+  for (const { name, table, ddl, remedy } of CASES)
+    test(name, async () => {
+      await createEmployees(database.pool, table);
+      const applier = await openApplier(database.pool, table);
+      await applier.apply(change(1, 1, 'Z'), change(2, 1, 'Y'));
+      await database.pool.query(ddl);
+      const error = await rejectsAs('operator', applier.apply(change(1, 5, 'Z')));
+      assert.match(error.remedy ?? '', remedy);
+    });
+
+  test('a row that no partition takes, in a history whose partitions’ own checks are poison', async () => {
+    await database.pool.query(
+      `CREATE TABLE parted (emp_id bigint NOT NULL, name text, salary numeric(12,2) CHECK (salary > 1),
+         is_active boolean NOT NULL, on_date timestamptz NOT NULL, off_date timestamptz, PRIMARY KEY (emp_id, on_date)
+       ) PARTITION BY RANGE (emp_id);
+       CREATE TABLE parted_low PARTITION OF parted FOR VALUES FROM (0) TO (100);
+       CREATE UNIQUE INDEX ON parted (emp_id) WHERE off_date IS NULL;
+       CREATE UNIQUE INDEX parted_name ON parted (emp_id, name)`,
+    );
+    const applier = await openApplier(database.pool, 'parted');
+    await applier.apply(change(1, 1, 'Z'));
+    await rejectsAs('poison', applier.apply({ ...change(1, 5, 'A'), after: [1, 'A', '0.50'] }));
+    const second = await rejectsAs('operator', applier.apply(change(1, 5, 'Z')));
+    assert.match(second.remedy ?? '', /^Drop parted_name of parted/);
+    const error = await rejectsAs('operator', applier.apply(change(100, 5, 'A')));
+    assert.match(error.remedy ?? '', /^Create the partition of parted /);
+  });
+});
+
 test('a column that no change fills is for a person to mend, not a reason to dead-letter everything', async () => {
   await createEmployees(database.pool, 'demanding');
   await database.pool.query('ALTER TABLE demanding ADD checked_by text NOT NULL');
