@@ -15,7 +15,7 @@ export function checkKeys(target: HistoryTarget, { uniqueIndexes }: ExistingHist
   return [
     ...checkVersionKey(target, uniqueIndexes),
     ...checkCurrentIndex(target, uniqueIndexes),
-    ...checkOneVersionOnly(target, uniqueIndexes),
+    ...checkFurther(target, uniqueIndexes),
   ];
 }
 
@@ -57,21 +57,49 @@ function checkCurrentIndex(
   ];
 }
 
-function checkOneVersionOnly(
-  target: HistoryTarget,
-  indexes: readonly CatalogUniqueIndex[],
-): readonly Finding[] {
-  const { mapping } = target;
+/** Indexes over anything else: some refuse what the history has to hold, others may. */
+function checkFurther(target: HistoryTarget, indexes: readonly CatalogUniqueIndex[]): readonly Finding[] {
   return indexes
-    .filter((index) => index.columns.every((column) => column !== null && mapping.key.includes(column)))
-    .filter((index) => !isCurrentIndex(target, index))
-    .map((index) => ({
-      kind: 'mismatch',
-      detail:
-        `${index.name} is unique on (${columnsText(index)})${index.predicate === null ? '' : ` WHERE ${index.predicate}`}: ` +
-        'it refuses a second version of a key',
-      sql: dropUnique(target, index),
-    }));
+    .filter((index) => !repeatsOurs(target, index) && isOfTheChanges(target, index))
+    .map((index): Finding => {
+      const what = `${index.name} is unique on (${columnsText(index)})${index.predicate === null ? '' : ` WHERE ${index.predicate}`}: `;
+      return refusesSecondVersion(target, index)
+        ? {
+            kind: 'mismatch',
+            detail: `${what}it refuses a second version of a key`,
+            sql: dropUnique(target, index),
+          }
+        : {
+            kind: 'warning',
+            detail: `${what}a version that it refuses stops its partition (POSTGRES_23505)`,
+          };
+    });
+}
+
+/** One that has all columns of ours refuses nothing that those let pass. */
+function repeatsOurs(target: HistoryTarget, index: CatalogUniqueIndex): boolean {
+  const { mapping, names } = target;
+  const hasAll = (columns: readonly string[]): boolean =>
+    columns.every((column) => index.columns.includes(column));
+  return hasAll(versionKey(target)) || (hasAll(mapping.key) && isCurrentOnly(index.predicate, names.offDate));
+}
+
+/** A column that the table fills by itself, such as an identity, differs from row to row. */
+function isOfTheChanges({ mapping, names }: HistoryTarget, index: CatalogUniqueIndex): boolean {
+  const known = [...mapping.columns.map(({ name }) => name), names.onDate, names.offDate, names.isActive];
+  return index.columns.every((column) => column === null || known.includes(column));
+}
+
+function refusesSecondVersion(
+  { mapping, names }: HistoryTarget,
+  { columns, predicate }: CatalogUniqueIndex,
+): boolean {
+  if (columns.every((column) => column !== null && mapping.key.includes(column))) return true;
+  // What an expression makes of the columns is not known.
+  return (
+    predicate === null &&
+    columns.every((column) => column !== null && column !== names.onDate && column !== names.offDate)
+  );
 }
 
 function isCurrentIndex({ mapping, names }: HistoryTarget, index: CatalogUniqueIndex): boolean {

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { DEFAULT_HISTORY_COLUMNS } from '../../src/connections/postgres/history-ddl.ts';
-import type { HistoryTableFacts } from '../../src/connections/postgres/history-table.ts';
+import type { CatalogUniqueIndex, HistoryTableFacts } from '../../src/connections/postgres/history-table.ts';
 import { planHistoryTable } from '../../src/setup/plan-history.ts';
 import {
   column,
@@ -13,6 +13,13 @@ import {
   primaryKey,
 } from './existing-things.ts';
 import { expectTexts } from './step-texts.ts';
+
+const unique = (columns: readonly (string | null)[]): CatalogUniqueIndex => ({
+  ...primaryKey,
+  name: 'employees_key',
+  primary: false,
+  columns,
+});
 
 describe('an existing history table', () => {
   const cases: readonly {
@@ -233,6 +240,34 @@ describe('an existing history table', () => {
         'DROP INDEX "public"."employees_emp_id_idx"',
       ],
     },
+    {
+      name: 'has a unique constraint that refuses a second version',
+      found: { ...goodHistory, uniqueIndexes: [primaryKey, currentIndex, unique(['emp_id', 'name'])] },
+      expected: [
+        /^mismatch .*: employees_key is unique on \(emp_id, name\): it refuses a second version of a key$/,
+      ],
+      sql: ['ALTER TABLE "public"."employees" DROP CONSTRAINT "employees_key"'],
+    },
+    ...[
+      unique(['name', 'on_date']),
+      unique(['name', 'off_date']),
+      unique([null]),
+      { ...unique(['name']), predicate: '(off_date IS NULL)' },
+    ].map((index) => ({
+      name: `has a unique index on ${index.columns.map((name) => name ?? 'an expression').join(', ')} (${index.predicate ?? 'all rows'}), which may refuse a version`,
+      found: { ...goodHistory, uniqueIndexes: [primaryKey, currentIndex, index] },
+      expected: [/^ok /, /^warning .*: employees_key is unique on .*stops its partition/],
+      sql: [],
+    })),
+    ...[
+      unique(['emp_id', 'name', 'on_date']),
+      { ...unique(['name', 'emp_id']), predicate: '(off_date IS NULL)' },
+      unique(['id']),
+    ].map((index) => ({
+      name: `has a unique index on ${index.columns.map((name) => name ?? 'an expression').join(', ')} (${index.predicate ?? 'all rows'}), which refuses nothing`,
+      found: { ...goodHistory, uniqueIndexes: [primaryKey, currentIndex, index] },
+      expected: [/^ok /],
+    })),
   ];
   for (const { name, found, mapping: mapped = employees, expected, sql } of cases)
     it(name, () => {
