@@ -12,14 +12,23 @@ import { translatePostgres } from '../../src/connections/postgres/errors.ts';
 import { openPool, type PostgresTls } from '../../src/connections/postgres/pool.ts';
 import { createSchemaRegistry, type RegistryOptions } from '../../src/connections/registry/schemas.ts';
 import { DeltaferryError, describeError } from '../../src/errors.ts';
+import { backfillTable, type BackfillResult } from '../../src/service/backfill.ts';
+import type { Config } from '../../src/service/config/schema.ts';
+import { kafkaOptions } from '../../src/service/connect.ts';
+import { listDeadLetters } from '../../src/service/dead-letters.ts';
+import { createLogger } from '../../src/service/logger.ts';
+import { setupTables } from '../../src/service/setup.ts';
+import { bothSides } from '../support/both-sides.ts';
 import { startBroker, type OwnBroker } from '../support/broker.ts';
 import { makeCertificate, type Certificate } from '../support/certificate.ts';
 import { createDeltaCommits } from '../support/delta-commits.ts';
 import { endsWell } from '../support/ends-well.ts';
 import { isPublished } from '../support/feed-progress.ts';
 import { assertHistory, caughtUp } from '../support/history-check.ts';
+import { documentedGrants, grant, revoke } from '../support/kafka-grants.ts';
 import { startTlsPostgres, type OwnPostgres } from '../support/postgres-server.ts';
-import { openSite } from '../support/site.ts';
+import { QUICK, startService } from '../support/service.ts';
+import { openSite, type Site } from '../support/site.ts';
 import { testStack } from '../support/stack.ts';
 import { assertPublished, committedRecords } from '../support/topic-check.ts';
 import { undoing } from '../support/undoing.ts';
@@ -29,6 +38,8 @@ import { startWorker } from '../support/worker.ts';
 const USER = 'ferry';
 const PASSWORD = 'right-geheim';
 const WRONG = 'wrong-geheim';
+/** Each has what docs/OPERATIONS.md grants it in Kafka, and nothing else. */
+const GRANTED = { setup: 'ferry-setup', run: 'ferry-run' };
 const LIMIT = { timeout: 300_000 };
 const LISTENER = 'listener.name.secure.';
 
@@ -57,15 +68,20 @@ describe('connections with TLS and logins', () => {
   function startSecureBroker(): Promise<OwnBroker> {
     const scram = 'org.apache.kafka.common.security.scram.ScramLoginModule required;';
     const plain = 'org.apache.kafka.common.security.plain.PlainLoginModule required';
+    const plainUsers = [USER, ...Object.values(GRANTED)]
+      .map((name) => `user_${name}="${PASSWORD}"`)
+      .join(' ');
     return startBroker({
       listeners: [{ name: 'SECURE', protocol: 'SASL_SSL' }],
       scramUsers: [{ name: USER, password: PASSWORD }],
       settings: {
+        'authorizer.class.name': 'org.apache.kafka.metadata.authorizer.StandardAuthorizer',
+        'super.users': `User:ANONYMOUS;User:${USER}`,
         [`${LISTENER}ssl.keystore.location`]: own.keystore,
         [`${LISTENER}ssl.keystore.type`]: 'PKCS12',
         [`${LISTENER}ssl.keystore.password`]: own.password,
         [`${LISTENER}sasl.enabled.mechanisms`]: 'PLAIN,SCRAM-SHA-256,SCRAM-SHA-512',
-        [`${LISTENER}plain.sasl.jaas.config`]: `${plain} user_${USER}="${PASSWORD}";`,
+        [`${LISTENER}plain.sasl.jaas.config`]: `${plain} ${plainUsers};`,
         [`${LISTENER}scram-sha-256.sasl.jaas.config`]: scram,
         [`${LISTENER}scram-sha-512.sasl.jaas.config`]: scram,
       },
@@ -188,6 +204,89 @@ describe('connections with TLS and logins', () => {
         ['a', 'b'],
       );
     });
+
+  it('the Kafka grants of docs/OPERATIONS.md are enough for setup, run and a load', LIMIT, async () => {
+    const endpoints = { ...testStack(), kafka: { brokers: [broker.plain] } };
+    const site = later(
+      await openSite({ prefix: 'granted', direction: 'both', partitions: 1, endpoints, settings: QUICK }),
+      (made) => made.drop(),
+    );
+    const [setupConfig, config] = [secureConfig(site, GRANTED.setup), secureConfig(site, GRANTED.run)];
+    const table = config.tables[0]!;
+    const grants = documentedGrants(config);
+    for (const who of ['setup', 'run'] as const) await grant(site.kafka, GRANTED[who], grants[who]);
+
+    // The second one looks at what the first has made.
+    for (const applied of [true, false]) {
+      const result = await setupTables(setupConfig);
+      assert.deepEqual([result.outcome, result.applied], ['done', applied]);
+    }
+    const service = later(await startService(config), (made) => made.stop());
+    const sides = bothSides(site);
+    await Promise.all([
+      sides.inDelta.upsert({ id: 1, name: 'of Delta', salary: '1.00' }),
+      sides.inPostgres.upsert({ id: 2, name: 'of Postgres', salary: '2.00' }),
+    ]);
+    await sides.equal();
+    await sendGarbage(table.topic);
+    await until(
+      'both sinks to have written a dead letter',
+      async () => (await listDeadLetters(config, table, 10)).letters.length === 2,
+    );
+    assert.equal((await loadFromDelta(config)).rows, 2);
+    await service.stop();
+    const denied = service.lines.map((line) => JSON.stringify(line)).filter((line) => /authoriz/i.test(line));
+    assert.deepEqual(denied, []);
+
+    const describing = grants.run.filter(({ operation }) => operation === 'DescribeConfigs');
+    assert.equal(describing.length, 2);
+    await revoke(site.kafka, GRANTED.run, describing);
+    const admin = later(topicsAdmin(openKafka(kafkaOptions(config))), (made) => made.close());
+    for (const { name } of describing)
+      await refused(admin.describe([name]), {
+        code: 'KAFKA_DENIED',
+        remedy: new RegExp(`Describe and DescribeConfigs on ${name}\\.$`),
+      });
+  });
+
+  /** The site's, with topics that nobody has made yet, as this user. */
+  function secureConfig({ name, config }: Site, username: string): Config {
+    const prefix = `${name}.new`;
+    return {
+      ...config,
+      tables: [{ ...config.tables[0]!, topic: `${prefix}_changes`, backfillTopic: `${prefix}_backfill` }],
+      topics: { ...config.topics, positions: `${prefix}.positions` },
+      kafka: {
+        ...config.kafka,
+        brokers: [broker.address('SECURE')],
+        tls: { enabled: true, rejectUnauthorized: true, caFile: own.certFile },
+        sasl: { ...sasl(), username },
+      },
+    };
+  }
+
+  async function loadFromDelta(config: Config): Promise<BackfillResult> {
+    const troubles: unknown[] = [];
+    const result = await backfillTable({
+      config,
+      table: config.tables[0]!,
+      from: 'delta',
+      mode: 'new',
+      logger: createLogger({ level: 'error', format: 'json' }),
+      signal: AbortSignal.timeout(60_000),
+      onProgress: () => {},
+      onTrouble: (error) => troubles.push(error),
+    });
+    assert.deepEqual(troubles, []);
+    return result;
+  }
+
+  async function sendGarbage(topic: string): Promise<void> {
+    const producer = openKafka({ clientId: 'test', brokers: [broker.plain] }).producer();
+    await producer.connect();
+    await producer.send({ topic, messages: [{ key: '1', value: 'no change' }] });
+    await producer.disconnect();
+  }
 
   async function refused(
     work: Promise<unknown>,

@@ -71,7 +71,9 @@ export function topicsAdmin(kafka: Kafka): TopicsAdmin {
         }),
       );
     } catch (error) {
-      throw translateKafka(error, { doing: 'describing topics' });
+      const names = topics.join(', ');
+      const topicGrant = `Describe and DescribeConfigs on ${names}`;
+      throw translateKafka(error, { doing: `describing ${names}`, topicGrant });
     }
   }
 

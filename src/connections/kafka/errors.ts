@@ -13,6 +13,8 @@ export interface KafkaWhere {
   /** A phrase that follows "while", such as "publishing changes". */
   readonly doing: string;
   readonly topic?: string;
+  /** What it takes of topics, with their names, where `topic` does not say it. */
+  readonly topicGrant?: string;
   readonly group?: string;
   readonly transactionalId?: string;
 }
@@ -111,7 +113,7 @@ const REFUSED: Rule = {
 const denied = (what: (where: KafkaWhere) => string): Rule => ({
   code: 'KAFKA_DENIED',
   verdict: operator,
-  remedy: (where) => `Grant the service's principal access to ${what(where)}.`,
+  remedy: (where) => `Grant the service's principal ${what(where)}.`,
 });
 
 /** Kafka's protocol errors that want more than waiting. Every other one is transient. */
@@ -125,12 +127,14 @@ const RULES: Readonly<Record<string, Rule>> = {
   RECORD_LIST_TOO_LARGE: RECORD_TOO_LARGE,
   SASL_AUTHENTICATION_FAILED: AUTHENTICATION,
   UNSUPPORTED_SASL_MECHANISM: AUTHENTICATION,
-  TOPIC_AUTHORIZATION_FAILED: denied(({ topic }) => `the topic ${topic ?? ''}`),
-  GROUP_AUTHORIZATION_FAILED: denied(({ group }) => `the consumer group ${group ?? ''}`),
-  TRANSACTIONAL_ID_AUTHORIZATION_FAILED: denied(
-    ({ transactionalId }) => `the transactional id ${transactionalId ?? ''}`,
+  TOPIC_AUTHORIZATION_FAILED: denied(
+    ({ topic, topicGrant }) => topicGrant ?? `access to the topic ${topic ?? ''}`,
   ),
-  CLUSTER_AUTHORIZATION_FAILED: denied(() => 'the cluster (IdempotentWrite, Create, Describe)'),
+  GROUP_AUTHORIZATION_FAILED: denied(({ group }) => `access to the consumer group ${group ?? ''}`),
+  TRANSACTIONAL_ID_AUTHORIZATION_FAILED: denied(
+    ({ transactionalId }) => `access to the transactional id ${transactionalId ?? ''}`,
+  ),
+  CLUSTER_AUTHORIZATION_FAILED: denied(() => 'access to the cluster (IdempotentWrite, Create, Describe)'),
   SECURITY_DISABLED: NO_LOGIN,
   ILLEGAL_SASL_STATE: NO_LOGIN,
   UNSUPPORTED_VERSION: UNSUPPORTED,
