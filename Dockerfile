@@ -53,5 +53,5 @@ ENV NODE_ENV=production MALLOC_MMAP_THRESHOLD_=1048576
 USER node
 EXPOSE 9464
 # Straight to the program: the bootstrap of bin/ is for checkouts. Node 24 runs TypeScript itself.
-ENTRYPOINT ["node", "--max-old-space-size=256", "--max-semi-space-size=32", "src/cli/main.ts"]
+ENTRYPOINT ["node", "--use-system-ca", "--max-old-space-size=256", "--max-semi-space-size=32", "src/cli/main.ts"]
 CMD ["run"]

@@ -7,9 +7,12 @@ export const quietFlags = ['--disable-warning=TimeoutNegativeWarning'];
  * What the service itself may keep is bounded; without a limit Node would put off collecting garbage until
  * a tenth of the machine's memory is full. NODE_OPTIONS with another limit wins.
  */
-export const serviceFlags = /max-old-space-size/.test(process.env.NODE_OPTIONS ?? '')
-  ? quietFlags
-  : [...quietFlags, '--max-old-space-size=256', '--max-semi-space-size=32'];
+const heapFlags = /max-old-space-size/.test(process.env.NODE_OPTIONS ?? '')
+  ? []
+  : ['--max-old-space-size=256', '--max-semi-space-size=32'];
+
+/** Authorities that an administrator has added to the system are trusted, as by every other program there. */
+export const serviceFlags = [...quietFlags, '--use-system-ca', ...heapFlags];
 
 /**
  * Buffers of a megabyte and more go back to the system when they are collected: by itself glibc comes to keep

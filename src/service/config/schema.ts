@@ -89,7 +89,7 @@ const polling = z.strictObject({
   minMs: noted(milliseconds(0).default(5), 'Pause between two looks at a source under load.'),
   maxMs: noted(
     milliseconds(1).default(200),
-    'The same when nothing happens; it is part of the latency of the next change.',
+    'The same when nothing happens; it is part of the latency of the next change. Each look at a Delta table is a statement, which keeps the SQL warehouse awake.',
   ),
   historyLimit: noted(
     count(2, 10_000).default(100),
