@@ -52,13 +52,13 @@ export function createProgram(context: Context, exit: (code: ExitCode) => void):
   return program;
 }
 
-/** `stack up|down|status`, `schema [table]` */
+/** `stack up|down|status`, `schema [table]`, `backfill <table>` */
 function termOf(command: Command): string {
   const inner = command.commands.map((inner) => inner.name()).join('|');
   return [
     command.name(),
     ...(inner === '' ? [] : [inner]),
-    ...command.registeredArguments.map((a) => `[${a.name()}]`),
+    ...command.registeredArguments.map((a) => (a.required ? `<${a.name()}>` : `[${a.name()}]`)),
   ].join(' ');
 }
 

@@ -1,3 +1,4 @@
+import { alterTopicCommand } from '../connections/kafka/alter-topic.ts';
 import type { Step } from './plan.ts';
 import type { NewTopic, TopicFacts } from './ports.ts';
 import {
@@ -141,7 +142,7 @@ function checkPolicy(
       : partitionsMatter === 'for positions'
         ? 'positions that expire make their producer start again'
         : 'rows of a load that expire are missing wherever it is loaded';
-  const command = `kafka-configs --alter --topic ${topic} --add-config cleanup.policy=${wanted}`;
+  const command = alterTopicCommand(topic, 'cleanup.policy', wanted);
   return [`cleanup.policy is ${found}, it must be ${wanted}: ${why}. Run ${command}`];
 }
 
@@ -171,7 +172,7 @@ function checkRecordSize(
   if (wanted === undefined || found === undefined || Number(found) >= Number(wanted)) return [];
   return [
     `takes records of up to ${found} bytes (max.message.bytes), ${wanted} wanted: a larger change would stop ` +
-      `the table. Run kafka-configs --alter --topic ${topic} --add-config max.message.bytes=${wanted}`,
+      `the table. Run ${alterTopicCommand(topic, 'max.message.bytes', wanted)}`,
   ];
 }
 

@@ -35,7 +35,7 @@ suite('the command', { concurrency: 2 }, () => {
         'schema [table] ',
         'setup ',
         'run ',
-        'backfill [table] ',
+        'backfill <table> ',
         'status [table] ',
         'dead-letters list|show ',
       ])

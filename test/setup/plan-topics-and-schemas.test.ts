@@ -75,7 +75,7 @@ describe('existing topics', () => {
       },
       expected: [
         /^ok /,
-        /^warning .*: takes records of up to 1048588 bytes .*8000000 wanted.*Run kafka-configs --alter --topic employees_changes --add-config max.message.bytes=8000000/,
+        /^warning .*: takes records of up to 1048588 bytes .*8000000 wanted.*Run kafka-configs --bootstrap-server <broker> --alter --topic employees_changes --add-config max.message.bytes=8000000/,
       ],
     },
     {

@@ -41,7 +41,10 @@ export const backfillCommand: AddCommand = (program, context) => {
     )
     .option('--resume', 'go on with the load that is under way')
     .option('--restart', 'give up the load that is under way, if there is one, and begin anew')
-    .option('--give-up', 'give up the load that is under way: the table stays empty, live changes go on')
+    .option(
+      '--give-up',
+      'give up the load that is under way: an empty table stays empty, one with rows keeps what was corrected; live changes go on',
+    )
     .option('--piece <rows>', 'most rows that are read and acknowledged together (default: 50000)')
     .action((table: string, options: Options) => backfill(table, options, context));
 };

@@ -74,7 +74,7 @@ const STATEMENT_RULES: readonly Rule[] = [
     build: operator,
     remedy: (where) =>
       where.volume === undefined
-        ? `Grant the service's principal SELECT and MODIFY on ${tableOf(where)}, USE SCHEMA and USE CATALOG.`
+        ? `Grant the service's principal SELECT (and MODIFY where it is merged into) on ${tableOf(where)}, USE SCHEMA and USE CATALOG.`
         : `Grant the service's principal READ VOLUME and WRITE VOLUME on the volume of ${where.volume}, USE SCHEMA and USE CATALOG.`,
   },
   {

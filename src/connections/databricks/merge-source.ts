@@ -66,6 +66,6 @@ function tooLarge(mapping: TableMapping, bytes: number): OperatorError {
   return new OperatorError({
     code: 'MERGE_TOO_LARGE',
     message: `A merge of table ${mapping.name} has ${bytes} bytes, more than the ${MOST_INLINE_BYTES} that a statement takes.`,
-    remedy: 'Set databricks.stagingVolume, or lower the size of a batch in the configuration.',
+    remedy: 'Set databricks.stagingVolume, or lower merging.maxBytes below 4 MiB.',
   });
 }

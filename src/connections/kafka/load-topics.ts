@@ -3,6 +3,7 @@ import type { Kafka } from 'kafkajs';
 import { OperatorError } from '../../errors.ts';
 import type { LoadTopics } from '../../ports/load.ts';
 import { topicsAdmin } from './admin.ts';
+import { alterTopicCommand } from './alter-topic.ts';
 import { atMost, consumerWithCluster, partitionCount } from './cluster.ts';
 import { translateKafka } from './errors.ts';
 import { latestPosition } from './latest-position.ts';
@@ -44,7 +45,7 @@ export function createLoadTopics(options: LoadTopicsOptions): LoadTopics {
           throw new OperatorError({
             code: 'LOAD_TOPIC_POLICY',
             message: `Topic ${topic} has cleanup.policy ${policy}: rows of a load would expire.`,
-            remedy: `Run kafka-configs --alter --topic ${topic} --add-config cleanup.policy=compact.`,
+            remedy: `Run ${alterTopicCommand(topic, 'cleanup.policy', 'compact')}.`,
           });
       } finally {
         await topics.close();

@@ -1,6 +1,7 @@
 import type { Kafka, Message, TopicMessages } from 'kafkajs';
 import { OperatorError, type DeltaferryError } from '../../errors.ts';
 import { topicsAdmin } from './admin.ts';
+import { alterTopicCommand } from './alter-topic.ts';
 import { TOO_LARGE } from './errors.ts';
 
 /** Bytes of key, value and headers before compression. */
@@ -29,7 +30,7 @@ export async function explainTooLarge(
       `Topic ${topic} refused a record: that of key ${shortened(key)} has ${bytes} bytes before compression` +
       (limit === null ? '.' : `, and the topic takes ${limit} (max.message.bytes).`),
     remedy:
-      `Run kafka-configs --alter --topic ${topic} --add-config max.message.bytes=${enough}. ` +
+      `Run ${alterTopicCommand(topic, 'max.message.bytes', enough)}. ` +
       'Nothing is lost: it goes on by itself.',
     cause: failure,
   });

@@ -156,9 +156,13 @@ function objectPhrase(error: ServerError): string {
   return parts.join('');
 }
 
+/** Of the settings that our sessions make, the newest (Postgres 14). The message quotes its name in any language. */
+const NEWEST_SETTING = 'idle_session_timeout';
+
 function remedyFor(state: string, error: ServerError, where: PostgresWhere): string {
   const table = where.table ?? error.table ?? 'the table';
   const role = where.role === undefined ? 'the connecting role' : `role ${where.role}`;
+  if (state === '42704' && error.message.includes(NEWEST_SETTING)) return 'Use Postgres 14 or later.';
   switch (state) {
     case '42501':
       return `Grant ${role} what the message names, on ${table} and on the schema deltaferry.`;

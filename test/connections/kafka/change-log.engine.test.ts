@@ -193,7 +193,9 @@ describe('change log on Kafka', () => {
         `Topic ${topic} refused a record: that of key k7 has 5002 bytes before compression, and the topic takes 2000 (max.message.bytes).`,
       );
       assert.ok(
-        error.remedy?.includes(`kafka-configs --alter --topic ${topic} --add-config max.message.bytes=`),
+        error.remedy?.includes(
+          `--bootstrap-server <broker> --alter --topic ${topic} --add-config max.message.bytes=`,
+        ),
       );
       return true;
     });

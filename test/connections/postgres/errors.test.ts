@@ -77,6 +77,14 @@ describe('what SQLSTATE means', () => {
     assert.match(translatePostgres(error, WHERE).remedy ?? '', /trigger/);
   });
 
+  test('a server that is too old for the settings of our sessions is told from a type that is missing', () => {
+    const unknown = (name: string) =>
+      translatePostgres(serverError('42704', `paramètre de configuration « ${name} » non reconnu`), WHERE);
+    assert.equal(unknown('idle_session_timeout').kind, 'operator');
+    assert.equal(unknown('idle_session_timeout').remedy, 'Use Postgres 14 or later.');
+    assert.match(unknown('app.user').remedy ?? '', /public\.employees/);
+  });
+
   test('remedies name table and role', () => {
     assert.match(
       translatePostgres(serverError('42501'), WHERE).remedy ?? '',
