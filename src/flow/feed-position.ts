@@ -1,4 +1,5 @@
 import { OperatorError } from '../errors.ts';
+import type { Stored } from './stop-note.ts';
 
 /**
  * Where a delta feed stands: everything up to and including `version` is published, and of the version
@@ -22,9 +23,15 @@ export function isSameCommit(stamp: string, other: string): boolean {
 /** A load that began after the stop. */
 export function feedRemedy(code: string, table: string): string {
   const load = `load the table anew: \`deltaferry backfill ${table}\``;
-  return code === 'POSITION_UNREADABLE'
-    ? `Leave \`deltaferry run\` going and ${load}.`
-    : `Put the table back as it was; or leave \`deltaferry run\` going, make a commit to the table, so that its newest version is later than what was published (ALTER TABLE … SET TBLPROPERTIES will do), and ${load}.`;
+  switch (code) {
+    case 'DELTA_TABLE_SHORTER':
+    case 'DELTA_TABLE_RESTORED':
+      return `Put the table back as it was; or leave \`deltaferry run\` going, make a commit to the table, so that its newest version is later than what was published (ALTER TABLE … SET TBLPROPERTIES will do), and ${load}.`;
+    case 'POSITION_UNREADABLE':
+      return `Leave \`deltaferry run\` going and ${load}.`;
+    default:
+      return `L${load.slice(1)}.`;
+  }
 }
 
 /** Before the first commit of a table. */
@@ -32,14 +39,22 @@ export function startOf(tableId: string): FeedPosition {
   return { tableId, version: -1, groups: 0 };
 }
 
+/** Whether a commit was published, or a part of one. */
+export function hasPublished({ version, groups }: FeedPosition): boolean {
+  return version >= 0 || groups > 0;
+}
+
+/** Null where what was stored is not a position of a delta feed. */
+export function feedPositionIn({ tableId, version, groups, stamp }: Stored): FeedPosition | null {
+  return typeof tableId === 'string' && isCount(version, -1) && isCount(groups, 0)
+    ? { tableId, version, groups, ...(typeof stamp === 'string' ? { stamp } : {}) }
+    : null;
+}
+
 /** Throws an OperatorError where what was stored is not a position of a delta feed. */
-export function parseFeedPosition(
-  stored: Readonly<Record<string, string | number | null>>,
-  table: string,
-): FeedPosition {
-  const { tableId, version, groups, stamp } = stored;
-  if (typeof tableId === 'string' && isCount(version, -1) && isCount(groups, 0))
-    return { tableId, version, groups, ...(typeof stamp === 'string' ? { stamp } : {}) };
+export function parseFeedPosition(stored: Stored, table: string): FeedPosition {
+  const position = feedPositionIn(stored);
+  if (position !== null) return position;
   throw new OperatorError({
     code: 'POSITION_UNREADABLE',
     message: `The stored position of the Delta feed of ${table} is not one: ${JSON.stringify(stored)}.`,

@@ -1,4 +1,5 @@
-type Stored = Readonly<Record<string, string | number | null>>;
+/** A position as it is stored, whatever it means. */
+export type Stored = Readonly<Record<string, string | number | null>>;
 
 /**
  * Why a producer stopped where only a load of the table mends it, kept with its position: what was noticed once may
@@ -11,9 +12,14 @@ export interface StopNote {
   readonly since: string;
 }
 
-/** The position with the note, or with none. */
+/** The position with this note, whichever it had. */
 export function withStopNote(stored: Stored, note: StopNote): Stored {
   return { ...stored, stopped: note.code, because: note.message, since: note.since };
+}
+
+export function withoutStopNote(stored: Stored): Stored {
+  const { stopped: _stopped, because: _because, since: _since, ...position } = stored;
+  return position;
 }
 
 export function stopNoteOf(stored: Stored | null): StopNote | null {

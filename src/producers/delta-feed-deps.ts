@@ -1,6 +1,8 @@
 import type { Micros } from '../change/change.ts';
 import type { TableMapping } from '../change/table.ts';
+import type { LoadStart } from '../flow/feed-jump.ts';
 import type { FeedState } from '../flow/feed-state.ts';
+import type { LoadPhase } from '../flow/load-state.ts';
 import type { ChangeLog } from '../ports/change-log.ts';
 import type { DeltaSource } from '../ports/delta-source.ts';
 import type { Leadership } from '../ports/leadership.ts';
@@ -66,11 +68,13 @@ export interface DeltaFeedDeps {
   readonly log: ChangeLog;
   readonly leadership: Leadership;
   /**
-   * The version that the newest load of the Delta table of this id copies, null where there is none: a feed
-   * without a position begins behind it. With `since`: of loads that began after that alone. Throws a TransientError
+   * The newest load of the Delta table of this id that was not given up, null where there is none: a feed
+   * without a position begins behind its version. With `since`: of loads that began after that alone. Throws a TransientError
    * while the load has not chosen it yet.
    */
-  readonly startAfter?: ((tableId: string, since?: string) => Promise<number | null>) | undefined;
+  readonly startAfter?: ((tableId: string, since?: string) => Promise<LoadStart | null>) | undefined;
+  /** Where the load is that began then; null where none is known. Without it every load is taken to be under way. */
+  readonly loadPhase?: ((began: string) => Promise<LoadPhase | null>) | undefined;
   /** When the newest load of the table began; '' where there is none. */
   readonly newestLoad?: (() => Promise<string>) | undefined;
   readonly options?: Partial<DeltaFeedOptions>;

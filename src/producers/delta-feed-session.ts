@@ -1,9 +1,9 @@
 import { orAborted } from '../flow/abortable.ts';
 import { createFeedBatcher, type FeedBatch } from '../flow/feed-batch.ts';
-import type { Position } from '../ports/change-log.ts';
+import { standingOf, toStore, type FeedStanding } from '../flow/feed-jump.ts';
 import { createCatchUp } from './delta-feed-catch-up.ts';
 import type { Published, SessionDeps } from './delta-feed-deps.ts';
-import { checkTable, FEED_STOPS, jumpToLoad, startingPoint } from './delta-feed-start.ts';
+import { checkTable, FEED_STOPS, jumpToLoad, startingPoint, stillAwaited } from './delta-feed-start.ts';
 import { createLooks } from './looks.ts';
 import { createPublisher } from './publisher.ts';
 import { noteStop } from './stops.ts';
@@ -15,23 +15,24 @@ import { noteStop } from './stops.ts';
  */
 export async function followTable(deps: SessionDeps, signal: AbortSignal): Promise<void> {
   // Waited for even when the feed has to end: a log that opened after its close would stay open.
-  const durable = { position: await deps.log.open() };
+  const durable: Durable = { standing: standingOf(await deps.log.open()) };
   try {
     await follow(deps, durable, signal);
   } catch (error) {
-    if (!signal.aborted) await noteStop(deps, FEED_STOPS, durable.position, error);
+    if (!signal.aborted) await noteStop(deps, FEED_STOPS, toStore(durable.standing), error);
     throw error;
   }
 }
 
-async function follow(
-  deps: SessionDeps,
-  durable: { position: Position | null },
-  signal: AbortSignal,
-): Promise<void> {
+/** What the log holds. */
+interface Durable {
+  standing: FeedStanding;
+}
+
+async function follow(deps: SessionDeps, durable: Durable, signal: AbortSignal): Promise<void> {
   const { source, log, mapping, options, clock } = deps;
   let table = await orAborted(source.describe(), signal);
-  const { start, moved } = await startingPoint(deps, durable.position, table);
+  const { start, moved, jump } = await startingPoint(deps, durable.standing, table);
   const look = async (): Promise<void> => {
     table = await orAborted(source.describe(), signal);
     checkTable(table, start, mapping.name);
@@ -40,17 +41,21 @@ async function follow(
   deps.onOpened();
   // Whoever waits for the feed to have passed the load's version sees that it has.
   if (moved) {
-    await log.publish({ changes: [], rejected: [], position: { ...start } });
-    durable.position = { ...start };
-  }
+    await log.publish({ changes: [], rejected: [], position: toStore({ position: { ...start }, jump }) });
+    durable.standing = { position: { ...start }, jump };
+  } else durable.standing = { ...durable.standing, jump };
+  const standingAt = ({ position }: FeedBatch): FeedStanding => ({
+    position: { ...position },
+    jump: durable.standing.jump,
+  });
 
   let published = start.version;
   const publisher = createPublisher<FeedBatch>(
-    (batch) => log.publish({ ...batch, position: { ...batch.position } }),
+    (batch) => log.publish({ ...batch, position: toStore(standingAt(batch)) }),
     (batch) => {
       deps.onPublished?.(publishedOf(batch, published));
       published = batch.position.version;
-      durable.position = { ...batch.position };
+      durable.standing = standingAt(batch);
     },
   );
   const batcher = createFeedBatcher(start, {
@@ -63,12 +68,18 @@ async function follow(
   let readAt = 0;
   let movedAt = Number.NEGATIVE_INFINITY;
   let waitMs = options.pollMinMs;
+  let askedAt = clock.now();
   /** The history is asked, as the table itself would answer late or not know more. */
   let busy = false;
   let slow = false;
   try {
     while (!signal.aborted) {
       publisher.check();
+      if (durable.standing.jump !== null && clock.now() - askedAt >= options.recheckMs) {
+        const awaited = await orAborted(stillAwaited(deps, durable.standing.jump), signal);
+        durable.standing = { ...durable.standing, jump: awaited };
+        askedAt = clock.now();
+      }
       let found = false;
       const { stamp } = table;
       if (busy || slow) {
@@ -93,7 +104,7 @@ async function follow(
   } catch (error) {
     if (signal.aborted) return;
     await publisher.settled();
-    await jumpToLoad(deps, error, table.id, batcher.next());
+    await jumpToLoad(deps, error, table.id, batcher.next(), durable.standing);
     throw error;
   } finally {
     await publisher.settled();

@@ -9,7 +9,7 @@ import { countBetween } from '../connections/postgres/load-edits.ts';
 import { createLoads, type LoadsOptions } from '../connections/postgres/loads.ts';
 import { logPartitions } from '../connections/postgres/log-partitions.ts';
 import { outOfRange } from '../consumers/partition-state.ts';
-import { parseFeedPosition } from '../flow/feed-position.ts';
+import { hasPublished, parseFeedPosition } from '../flow/feed-position.ts';
 import { isUnderWay, type LoadPhase } from '../flow/load-state.ts';
 import { parseLogPosition, SEES_NOTHING } from '../flow/log-position.ts';
 import type { Position } from '../ports/change-log.ts';
@@ -141,7 +141,7 @@ export function createTableReadings(options: TableReadingsOptions): TableReading
       if (found === null) return null;
       return {
         running: leads,
-        version: found.stored?.version ?? null,
+        version: found.stored === null || !hasPublished(found.stored) ? null : found.stored.version,
         latest: commits?.[0]?.version ?? null,
       };
     },

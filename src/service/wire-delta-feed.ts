@@ -1,7 +1,7 @@
 import { openDatabricks } from '../connections/databricks/client.ts';
 import { createDeltaSource } from '../connections/databricks/delta-source.ts';
 import { createLeadership } from '../connections/postgres/leadership.ts';
-import { createLoadStart, createNewestLoad } from '../connections/postgres/load-start.ts';
+import { createLoadPhase, createLoadStart, createNewestLoad } from '../connections/postgres/load-start.ts';
 import { openPool } from '../connections/postgres/pool.ts';
 import { runDeltaFeed } from '../producers/delta-feed.ts';
 import { databricksOptions, postgresOptions } from './connect.ts';
@@ -33,6 +33,7 @@ export function wireDeltaFeed({ config, table, logger, metrics, health, hooks }:
           log: wireChangeLog({ config, table, logger: log }, PRODUCER),
           leadership: createLeadership({ ...postgresOptions(config), applicationName }),
           startAfter: createLoadStart(pool, table.name),
+          loadPhase: createLoadPhase(pool, table.name),
           newestLoad: createNewestLoad(pool, table.name, 'delta'),
           options: {
             maxBatchChanges: config.batching.maxChangesPerTransaction,

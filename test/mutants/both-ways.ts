@@ -65,8 +65,8 @@ export const bothWaysMutants: readonly Mutant[] = [
     promise: 'E2',
     name: 'publishes the Delta table from its first version after a restart',
     file: 'src/producers/delta-feed-start.ts',
-    find: 'return { start: known, moved: false };',
-    put: 'return { start: startOf(table.id), moved: false };',
+    find: 'return { start: known, moved: false, jump: null };',
+    put: 'return { start: startOf(table.id), moved: false, jump: null };',
     caughtBy: RESTARTED,
   },
   {

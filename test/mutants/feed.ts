@@ -1,5 +1,7 @@
 import type { Mutant } from './mutant.ts';
 
+const GIVEN_UP = 'test/producers/delta-feed-given-up.test.ts';
+
 export const feedMutants: readonly Mutant[] = [
   {
     promise: 'C1',
@@ -184,6 +186,59 @@ export const feedMutants: readonly Mutant[] = [
       'test/producers/delta-feed-start.test.ts',
       'a version that cannot be read across a schema change: any load at it or past it',
     ],
+    saying: /Not within 10000 ms/,
+  },
+  {
+    promise: 'C6',
+    name: 'forgets that versions are gone once a load has begun',
+    file: 'src/producers/delta-feed-start.ts',
+    find: 'const jump = jumpBehind(load, stopped, error);',
+    put: 'const jump = null;',
+    caughtBy: [GIVEN_UP, 'while it is away, after restarts before and after that'],
+    saying: /Not within 10000 ms/,
+  },
+  {
+    promise: 'C6',
+    name: 'waits for ever for a load that was given up',
+    file: 'src/flow/feed-jump.ts',
+    find: "failed: 'given-up',",
+    put: "failed: 'awaited',",
+    caughtBy: [GIVEN_UP, 'while it is away, after restarts before and after that'],
+    saying: /Not within 10000 ms/,
+  },
+  {
+    promise: 'C6',
+    name: 'learns only when it begins that the load was given up',
+    file: 'src/producers/delta-feed-session.ts',
+    find: 'clock.now() - askedAt >= options.recheckMs',
+    put: 'false',
+    caughtBy: [GIVEN_UP, 'while it runs, for versions that are gone, and goes on with the next load'],
+    saying: /Not within 10000 ms/,
+  },
+  {
+    promise: 'C6',
+    name: 'forgets with its next transaction where it stood before the load',
+    file: 'src/producers/delta-feed-session.ts',
+    find: 'toStore(standingAt(batch))',
+    put: '{ ...batch.position }',
+    caughtBy: [GIVEN_UP, 'while it is away, after restarts before and after that'],
+    saying: /Not within 10000 ms/,
+  },
+  {
+    promise: 'C6',
+    name: 'goes back to the version of a load that took the place of another',
+    file: 'src/producers/delta-feed-start.ts',
+    find: 'known.version >= load.version',
+    put: 'known.version < 0',
+    caughtBy: [GIVEN_UP, 'but goes on, and publishes nothing twice, where another has taken its place'],
+  },
+  {
+    promise: 'C6',
+    name: 'forgets that a table was replaced once a load has begun',
+    file: 'src/producers/delta-feed-start.ts',
+    find: 'const stop = published === null ? null',
+    put: 'const stop = true ? null',
+    caughtBy: [GIVEN_UP, 'for a table that took the place of another'],
     saying: /Not within 10000 ms/,
   },
   {

@@ -76,8 +76,8 @@ const fromDeltaMutants: readonly Mutant[] = [
     promise: 'B3',
     name: 'publishes the version once more that a load has brought',
     file: 'src/producers/delta-feed-start.ts',
-    find: 'version: loaded }, moved: true };\n  return',
-    put: 'version: loaded - 1 }, moved: true };\n  return',
+    find: '...startOf(id), version }',
+    put: '...startOf(id), version: version - 1 }',
     caughtBy: ['test/producers/delta-feed-start.test.ts', 'nowhere until the load has chosen its version'],
   },
   {

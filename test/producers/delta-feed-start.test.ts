@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { afterEach, beforeEach, describe, it } from 'node:test';
 import { TransientError, type OperatorError } from '../../src/errors.ts';
+import type { LoadStart } from '../../src/flow/feed-jump.ts';
 import { employee, employees } from './employees.ts';
 import { FakeDelta } from './fake-delta.ts';
 import { FakeLeadership, FakeTopic, until } from './fake-log.ts';
@@ -16,11 +17,13 @@ function start(startAfter?: (tableId: string) => Promise<number | null>): FeedRu
     source: table.source(),
     log: topic.log(),
     leadership: new FakeLeadership().port(),
-    ...(startAfter === undefined ? {} : { startAfter }),
+    ...(startAfter === undefined ? {} : { startAfter: async (id) => liveAt(await startAfter(id)) }),
   });
   return run;
 }
 
+const liveAt = (version: number | null): LoadStart | null =>
+  version === null ? null : { version, began: '2026-01-01', live: true };
 const published = (): Promise<void> =>
   until(() => topic.position?.['version'] === table.version, 'everything is published');
 const names = (): unknown[] => topic.changes.map(({ after }) => after?.[1]);
@@ -104,7 +107,8 @@ describe('a delta feed that only a load mends goes on with one that began after 
       log: topic.log(),
       leadership: new FakeLeadership().port(),
       newestLoad: async () => loads.at(-1)?.began ?? '',
-      startAfter: async (_, since = '') => loads.findLast(({ began }) => began > since)?.version ?? null,
+      startAfter: async (_, since = '') =>
+        liveAt(loads.findLast(({ began }) => began > since)?.version ?? null),
     });
     return run;
   };

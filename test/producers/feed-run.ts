@@ -1,5 +1,7 @@
 import type { TableMapping } from '../../src/change/table.ts';
+import type { LoadStart } from '../../src/flow/feed-jump.ts';
 import type { FeedState } from '../../src/flow/feed-state.ts';
+import type { LoadPhase } from '../../src/flow/load-state.ts';
 import type { ChangeLog } from '../../src/ports/change-log.ts';
 import type { DeltaSource } from '../../src/ports/delta-source.ts';
 import type { Leadership } from '../../src/ports/leadership.ts';
@@ -15,7 +17,8 @@ export interface FeedRunSetup {
   readonly leadership: Leadership;
   readonly options?: Partial<DeltaFeedOptions>;
   readonly clock?: FeedClock;
-  readonly startAfter?: (tableId: string, since?: string) => Promise<number | null>;
+  readonly startAfter?: (tableId: string, since?: string) => Promise<LoadStart | null>;
+  readonly loadPhase?: (began: string) => Promise<LoadPhase | null>;
   readonly newestLoad?: () => Promise<string>;
 }
 

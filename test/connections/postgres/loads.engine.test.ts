@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
+import { createLoadPhase, createLoadStart } from '../../../src/connections/postgres/load-start.ts';
 import { createLoads, type LoadsOptions } from '../../../src/connections/postgres/loads.ts';
 import { migrate } from '../../../src/connections/postgres/migrate.ts';
 import { FencedError } from '../../../src/errors.ts';
@@ -109,5 +110,35 @@ describe('a load that is given up', () => {
     assert.deepEqual(await standing(topic), ['10 held by delta-1', '30 held by delta-1']);
     await loadsOf('into_delta').giveUp('delta-1');
     assert.deepEqual(await standing(topic), ['5', '30']);
+  });
+
+  it('is none for the feed, which knows what became of it', async () => {
+    const table = 'fed';
+    await createEmployees(database.pool, table);
+    const loads = loadsOf(table);
+    const startAfter = createLoadStart(database.pool, table);
+    const phase = createLoadPhase(database.pool, table);
+    const choose = (id: string, version: number) =>
+      loads.pinned(id, { tableId: 'x', version, ts: 1_700_000_000_000_000, rows: 1 }, [0n]);
+    await begin(loads, 'fed-1', 0n);
+    await assert.rejects(startAfter('x'), { code: 'LOAD_NOT_PINNED' });
+    await choose('fed-1', 7);
+    const first = await startAfter('x');
+    assert.deepEqual(first, { version: 7, began: first?.began, live: false });
+    assert.equal(await phase(first?.began ?? ''), 'snapshot');
+    await loads.giveUp('fed-1');
+    assert.equal(await startAfter('x'), null);
+    assert.equal(await phase(first?.began ?? ''), 'failed');
+
+    await begin(loads, 'fed-2', 0n);
+    await choose('fed-2', 7);
+    await database.pool.query(`UPDATE deltaferry.loads SET phase = 'live' WHERE id = 'fed-2'`);
+    const second = await startAfter('x', first?.began);
+    assert.deepEqual(second, { version: 7, began: second?.began, live: true });
+    assert.deepEqual(
+      [await phase(second?.began ?? ''), await phase(first?.began ?? ''), await phase('2020')],
+      ['live', 'failed', null],
+    );
+    assert.equal(await startAfter('x', second?.began), null);
   });
 });
