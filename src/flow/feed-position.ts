@@ -22,15 +22,15 @@ export function isSameCommit(stamp: string, other: string): boolean {
 
 /** A load that began after the stop. */
 export function feedRemedy(code: string, table: string): string {
-  const load = `load the table anew: \`deltaferry backfill ${table}\``;
+  const load = `the table anew: \`deltaferry backfill ${table}\``;
   switch (code) {
     case 'DELTA_TABLE_SHORTER':
     case 'DELTA_TABLE_RESTORED':
-      return `Put the table back as it was; or leave \`deltaferry run\` going, make a commit to the table, so that its newest version is later than what was published (ALTER TABLE … SET TBLPROPERTIES will do), and ${load}.`;
+      return `Put the table back as it was; or leave \`deltaferry run\` going, make a commit to the table, so that its newest version is later than what was published (ALTER TABLE … SET TBLPROPERTIES will do), and load ${load}.`;
     case 'POSITION_UNREADABLE':
-      return `Leave \`deltaferry run\` going and ${load}.`;
+      return `Leave \`deltaferry run\` going and load ${load}.`;
     default:
-      return `L${load.slice(1)}.`;
+      return `Load ${load}.`;
   }
 }
 
