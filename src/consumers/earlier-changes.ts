@@ -7,6 +7,8 @@ import { createRecordReaders } from './record-reader.ts';
 export interface EarlierChangesOptions {
   readonly topic: string;
   readonly mapping: TableMapping;
+  /** The id of the database that is loaded: what it has changed itself it does not take from the topic. */
+  readonly target: string;
   readonly records: LoadRecords;
   readonly schemas: SchemaSource;
   /** Where the topic ends now. */
@@ -15,10 +17,10 @@ export interface EarlierChangesOptions {
 
 /**
  * The key of a change on the topic, at one of these offsets or behind it, that was not made by `origin` and has an
- * event time of `ts` or before; null where there is none.
+ * event time of `ts` or before; null where there is none. What the target has changed itself does not count.
  */
 export async function earlierChange(
-  { topic, mapping, records, schemas, ends }: EarlierChangesOptions,
+  { topic, mapping, target, records, schemas, ends }: EarlierChangesOptions,
   {
     origin,
     ts,
@@ -45,7 +47,8 @@ export async function earlierChange(
         const reader = readers();
         for (const record of part.records) {
           const reading = await reader.read(record);
-          if (reading.kind === 'change' && reading.change.ts <= ts) found = reading.change.key;
+          if (reading.kind !== 'change' || reading.change.origin === target) continue;
+          if (reading.change.ts <= ts) found = reading.change.key;
         }
       },
     },

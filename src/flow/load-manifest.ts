@@ -8,8 +8,6 @@ export interface LoadManifest {
   /** The id of the system whose rows they are, and of the Postgres beside which the load was made. */
   readonly origin: string;
   readonly postgresId: string;
-  /** Whether people's changes of that Postgres are captured: such changes may be older than the load and not in it. */
-  readonly captured: boolean;
   readonly tableId: string;
   readonly version: number;
   readonly ts: Micros;
@@ -74,7 +72,6 @@ export function manifestPosition(manifest: LoadManifest): Stored {
     ...progressPosition(manifest, { ...manifest, at: null }),
     source,
     origin,
-    captured: manifest.captured ? 1 : 0,
     tableId,
     version,
     ts: String(manifest.ts),
@@ -90,8 +87,7 @@ export function newestOnTopic(stored: Stored | null, table: string): NewestOnTop
   const { load, live } = stored;
   if (typeof load !== 'string') throw unreadable(stored, table);
   if (live === undefined) return { kind: 'unfinished', load };
-  const { source, origin, postgresId, captured, tableId, version, ts, rows, parts, rejected, start, end } =
-    stored;
+  const { source, origin, postgresId, tableId, version, ts, rows, parts, rejected, start, end } = stored;
   if (
     (source !== 'delta' && source !== 'postgres') ||
     typeof origin !== 'string' ||
@@ -116,7 +112,6 @@ export function newestOnTopic(stored: Stored | null, table: string): NewestOnTop
       source,
       origin,
       postgresId,
-      captured: captured !== 0,
       tableId,
       version,
       ts: Number.isSafeInteger(micros) ? micros : BigInt(ts),

@@ -235,6 +235,20 @@ export interface CapturedWay {
   merged(): Promise<ReadonlyMap<number, bigint>>;
 }
 
+/** The way to Delta of what people change in other Postgreses, for a load of a target that is not captured. */
+export interface OthersWay {
+  /** The next offset of each partition of the changes topic that is merged into Delta; null where nobody captures the table. */
+  merged(): Promise<ReadonlyMap<number, bigint> | null>;
+  /**
+   * The key of a change at one of these offsets of the changes topic or behind it that was made neither by Delta nor
+   * by the target, at `ts` or before; null where there is none.
+   */
+  earlier(
+    of: { readonly ts: Micros; readonly liveOffsets: readonly bigint[] },
+    signal: AbortSignal,
+  ): Promise<string | null>;
+}
+
 /** The topics that a load has to do with. */
 export interface LoadTopics {
   /** Makes sure that the load's topic exists and has as many partitions as the changes topic. */

@@ -8,6 +8,7 @@ import type {
   LoadNote,
   Loads,
   LoadTopics,
+  OthersWay,
   PinnedVersion,
   Reconciled,
   SnapshotSource,
@@ -51,6 +52,8 @@ export interface BackfillDeps extends Pick<
   readonly topics: LoadTopics;
   /** The way back to Delta of a target whose changes are captured; null where they are not. */
   readonly captured: CapturedWay | null;
+  /** Of a load from Delta into a target that is not captured: what others have changed elsewhere. */
+  readonly others?: OthersWay | undefined;
   readonly source: SnapshotSource;
   /** Of a load from Postgres: whether others have changed Delta up to a version, which Postgres has to have first. */
   readonly mustCatchUp?: (version: number) => Promise<boolean>;

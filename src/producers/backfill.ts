@@ -14,6 +14,7 @@ import {
 import { caughtUp, liveOffsetsNow, mergedByNow } from './load-catch-up.ts';
 import type { LoadFromTopic } from './load-from-topic.ts';
 import { claimTopic, explained, noteOver } from './load-claim.ts';
+import { refuseCrossed } from './load-others.ts';
 import { alreadyBegun, alreadyRunning, nothingToResume } from './load-refusals.ts';
 import { publishAndLoad, runLoader } from './publish-and-load.ts';
 
@@ -237,6 +238,8 @@ async function handOver(
   tell({ stage: 'handing over', way: load.way });
   if (load.source === 'topic')
     await trying(deps, signal, async () => await deps.fromTopic?.check(load.recordsOf, signal));
+  // What was published since counts as well.
+  await refuseCrossed(deps, load, signal);
   if (load.way === 'reconcile')
     return await trying(deps, signal, () =>
       handover.reconcile(load, (compared, heldUp) => tell({ compared, heldUp }), signal),
@@ -253,8 +256,10 @@ async function pin(
   // Before the version is chosen: what comes after it cannot be on the topic yet.
   const liveOffsets = await trying(deps, signal, () => liveOffsetsNow(deps, load, topics));
   const pinned = await trying(deps, signal, () => source.pin());
+  const chosen = { ...load, pinned, liveOffsets };
+  await refuseCrossed(deps, chosen, signal);
   await trying(deps, signal, () => loads.pinned(load.id, pinned, liveOffsets));
-  return { ...load, pinned, liveOffsets };
+  return chosen;
 }
 
 async function piecesOf(

@@ -1,6 +1,6 @@
 import { nextOffset } from '../flow/next-offset.ts';
 import { sleep } from '../flow/sleep.ts';
-import type { CapturedWay, Load, Loads, LoadTopics, PinnedVersion } from '../ports/load.ts';
+import type { CapturedWay, Load, Loads, LoadTopics, OthersWay, PinnedVersion } from '../ports/load.ts';
 import type { Snapshot } from '../ports/postgres-log.ts';
 import { trying, type Backlog } from './backfill-deps.ts';
 
@@ -69,17 +69,17 @@ export async function mergedByNow(
 
 /**
  * Per partition of the changes topic: what a version of Delta that is chosen after this does not hold is there, or
- * behind it. What came from a captured target is in Delta once it is merged.
+ * behind it. What people have changed in Postgres, in a captured target or elsewhere, is in Delta once it is merged.
  */
 export async function liveOffsetsNow(
-  { captured }: { readonly captured: CapturedWay | null },
+  { captured, others }: { readonly captured: CapturedWay | null; readonly others?: OthersWay | undefined },
   { source }: Pick<Load, 'source'>,
   topics: Pick<LoadTopics, 'changesLow' | 'changesEnds'>,
 ): Promise<readonly bigint[]> {
   const ends = await topics.changesEnds();
-  if (source !== 'delta' || captured === null) return ends;
+  const merged = source === 'delta' ? await (captured ?? others)?.merged() : null;
+  if (merged === null || merged === undefined) return ends;
   const low = await topics.changesLow();
-  const merged = await captured.merged();
   return ends.map((end, partition) => {
     const next = nextOffset(merged, low, partition);
     return next < end ? next : end;

@@ -55,7 +55,7 @@ export function createLoadFromTopic(options: LoadFromTopicOptions): LoadFromTopi
         ? (isPast(changesLow, liveOffsets) ?? isPast(liveOffsets, changesEnds))
         : 0;
     if (expired !== null) throw changesGone(options, manifest, expired, changesLow);
-    const key = manifest.captured ? await options.earlier(manifest, signal) : null;
+    const key = await options.earlier(manifest, signal);
     if (key !== null) throw notInOrder(options, manifest, key);
     return {
       recordsOf: manifest.load,
@@ -157,6 +157,6 @@ function notInOrder(about: Named, { load }: LoadManifest, key: string): Operator
   return new OperatorError({
     code: 'LOAD_TOPIC_CONCURRENT',
     message: `As load ${load} of ${about.name} was made, somebody was changing rows in another Postgres, for instance ${key.slice(0, 80)}: that change is older than the load's version and not in it.`,
-    remedy: `${anew(about)} It has to begin while nobody is in the middle of changing rows.`,
+    remedy: `${anew(about)} Either has to begin while nobody is in the middle of changing rows in the other Postgres, and once delta-merge there has caught up.`,
   });
 }

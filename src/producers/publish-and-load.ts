@@ -64,7 +64,6 @@ export async function publishAndLoad(
       source: load.source === 'postgres' ? 'postgres' : 'delta',
       origin: deps.origin,
       postgresId: deps.postgresId,
-      captured: load.captured,
       startOffsets: load.startOffsets ?? [],
       endOffsets,
       liveOffsets: load.liveOffsets ?? [],

@@ -23,6 +23,7 @@ import type { Logger } from './logger.ts';
 import { wireCapturedWay } from './wire-captured-way.ts';
 import { wireChangeLog } from './wire-change-log.ts';
 import { wireFromTopic } from './wire-from-topic.ts';
+import { wireOthersWay } from './wire-others-way.ts';
 
 export type { BackfillMode, BackfillProgress, BackfillResult } from '../producers/backfill-deps.ts';
 
@@ -73,6 +74,7 @@ export async function backfillTable(options: BackfillOptions): Promise<BackfillR
         topics,
         fromTopic: source === 'topic' ? wireFromTopic({ config, table, kafka, topics }) : undefined,
         captured: wireCapturedWay({ config, table, kafka, pool }),
+        others: wireOthersWay({ config, table, kafka, topics }),
         log: wireChangeLog({ config, table, logger }, 'backfill', topic),
         source: createSnapshotSource({
           client: databricks,

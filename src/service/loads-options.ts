@@ -19,6 +19,12 @@ export function mergeGroup(config: Config, table: TableConfig): string {
   return `deltaferry.${mergeSink(config, table)}`;
 }
 
+/** Whether it is a group that merges the table into this Delta, be it another Postgres's: ids hold no dot. */
+export function isMergeGroup(config: Config, table: TableConfig, group: string): boolean {
+  const id = group.split('.')[3] ?? '';
+  return group === mergeGroup({ ...config, postgres: { ...config.postgres, id } }, table);
+}
+
 /** What a table's loads are about, from the configuration. */
 export function loadsOptions(config: Config, table: TableConfig): Omit<LoadsOptions, 'pool'> {
   return {

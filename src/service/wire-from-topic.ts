@@ -1,26 +1,19 @@
-import { createLoadRecords, type LoadRecordsOptions } from '../connections/kafka/load-records.ts';
-import { createSchemaRegistry } from '../connections/registry/schemas.ts';
-import { earlierChange } from '../consumers/earlier-changes.ts';
+import type { LoadRecordsOptions } from '../connections/kafka/load-records.ts';
 import { newestOnTopic } from '../flow/load-manifest.ts';
 import type { LoadTopics } from '../ports/load.ts';
 import { createLoadFromTopic, type LoadFromTopic } from '../producers/load-from-topic.ts';
-import { subjectOf } from '../setup/request.ts';
-import { registryOptions } from './connect.ts';
-import { mappingOf, type TableConfig } from './config/table-schema.ts';
+import type { TableConfig } from './config/table-schema.ts';
 import type { Config } from './config/schema.ts';
+import { earlierOfOthers } from './wire-others-way.ts';
 
 /** The newest load on a table's topic, for a database that did not make it. Databricks is not asked. */
-export function wireFromTopic({
-  config,
-  table,
-  kafka,
-  topics,
-}: {
+export function wireFromTopic(wired: {
   readonly config: Config;
   readonly table: TableConfig;
   readonly kafka: LoadRecordsOptions['kafka'];
   readonly topics: LoadTopics;
 }): LoadFromTopic {
+  const { config, table, topics } = wired;
   return createLoadFromTopic({
     name: table.name,
     postgresId: config.postgres.id,
@@ -28,23 +21,6 @@ export function wireFromTopic({
     changesTopic: table.topic,
     topics,
     newest: async () => newestOnTopic(await topics.newestLoad(), table.name),
-    async earlier(of, signal) {
-      const registry = createSchemaRegistry(registryOptions(config));
-      try {
-        return await earlierChange(
-          {
-            topic: table.topic,
-            mapping: mappingOf(table),
-            records: createLoadRecords({ kafka, topic: table.topic }),
-            schemas: { schemaById: (id) => registry.schemaById(id, subjectOf(table.topic)) },
-            ends: () => topics.changesEnds(),
-          },
-          of,
-          signal,
-        );
-      } finally {
-        registry.close();
-      }
-    },
+    earlier: (of, signal) => earlierOfOthers(wired, of, signal),
   });
 }

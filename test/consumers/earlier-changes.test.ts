@@ -22,17 +22,22 @@ const records: LoadRecords = {
   },
 };
 
-const asked = (liveOffsets: readonly bigint[], offsetOfTime: number): Promise<string | null> =>
+const asked = (
+  liveOffsets: readonly bigint[],
+  offsetOfTime: number,
+  { origin = 'delta', target = 'replica' } = {},
+): Promise<string | null> =>
   earlierChange(
     {
       topic: 'employees_changes',
       mapping: EMPLOYEES,
+      target,
       records,
       schemas,
       ends: async () => TOPIC.map(({ length }) => BigInt(length)),
     },
     // `own` is made by Postgres, all others by Delta.
-    { origin: 'delta', ts: change(1, offsetOfTime).ts, liveOffsets },
+    { origin, ts: change(1, offsetOfTime).ts, liveOffsets },
     new AbortController().signal,
   );
 
@@ -44,5 +49,12 @@ describe('a change that a load cannot be put in order with', () => {
     assert.equal(await asked([2n, 0n], 4), null, 'the load has it, and the other is later');
     assert.equal(await asked([2n, 0n], 5), '105');
     assert.equal(await asked([2n, 6n], 5), null);
+  });
+
+  it('is none of the target’s own: those it does not take from the topic', async () => {
+    const others = { origin: 'warehouse' };
+    assert.equal(await asked([0n, 0n], 0, others), '0');
+    assert.equal(await asked([0n, 6n], 9, { ...others, target: 'delta' }), '1', 'the one of Postgres');
+    assert.equal(await asked([2n, 6n], 9, { ...others, target: 'delta' }), null);
   });
 });

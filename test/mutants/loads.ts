@@ -7,6 +7,7 @@ const BACKFILL = 'test/service/backfill.engine.test.ts';
 const PIECES = 'test/connections/postgres/table-pieces.engine.test.ts';
 const CLAIM = 'src/producers/load-claim.ts';
 const CLAIMS = 'test/producers/load-claim.test.ts';
+const OTHERS = 'test/producers/load-others.test.ts';
 const FROM_TOPIC = 'test/producers/load-from-topic.test.ts';
 
 const fromDeltaMutants: readonly Mutant[] = [
@@ -467,6 +468,39 @@ const fromDeltaMutants: readonly Mutant[] = [
     caughtBy: [
       'test/consumers/earlier-changes.test.ts',
       'is one of another origin, behind the offset, at the time or before it',
+    ],
+  },
+  {
+    promise: 'B17',
+    name: 'chooses a version that lacks an older change of another Postgres',
+    file: 'src/producers/backfill.ts',
+    find: 'await refuseCrossed(deps, chosen, signal);',
+    put: '',
+    caughtBy: [
+      OTHERS,
+      'is refused before it has a version that is younger than a change which is not merged yet',
+    ],
+  },
+  {
+    promise: 'B17',
+    name: 'hands a load over without looking for what another Postgres has published since',
+    file: 'src/producers/backfill.ts',
+    find: 'await refuseCrossed(deps, load, signal);',
+    put: '',
+    caughtBy: [
+      OTHERS,
+      'is refused before it is handed over, where such a change was published in the meantime',
+    ],
+  },
+  {
+    promise: 'B17',
+    name: 'takes all that another Postgres has published for merged',
+    file: 'src/producers/load-catch-up.ts',
+    find: 'await (captured ?? others)?.merged()',
+    put: 'await captured?.merged()',
+    caughtBy: [
+      'test/producers/load-catch-up.test.ts',
+      'is where Delta is also behind what others change in another Postgres, if anybody does',
     ],
   },
 ];

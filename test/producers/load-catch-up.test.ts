@@ -150,6 +150,17 @@ describe('where live changes go on behind a load', () => {
     assert.deepEqual(await liveOffsetsNow({ captured }, { source: 'postgres' }, topics), [10n, 20n]);
   });
 
+  it('is where Delta is also behind what others change in another Postgres, if anybody does', async () => {
+    const { topics } = world({ ends: [[10n, 20n]] }).deps;
+    const from = (found: ReadonlyMap<number, bigint> | null) => {
+      const others = { merged: async () => found, earlier: async () => null };
+      return liveOffsetsNow({ captured: null, others }, { source: 'delta' }, topics);
+    };
+    assert.deepEqual(await from(null), [10n, 20n]);
+    assert.deepEqual(await from(await merged()), [8n, 20n]);
+    assert.deepEqual(await from(new Map()), [2n, 2n], 'nobody has merged anything, or nobody may know');
+  });
+
   it('is where the topic begins for a partition of which nothing is merged', async () => {
     const { topics } = world({ ends: [[10n, 20n]] }).deps;
     const none = { ...captured, merged: async () => new Map<number, bigint>() };

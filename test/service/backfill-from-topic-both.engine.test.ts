@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
+import { backfillTable, type BackfillMode } from '../../src/service/backfill.ts';
+import { createLogger } from '../../src/service/logger.ts';
 import { startBackfill, textOf } from '../support/backfill-run.ts';
 import { bothSides, type BothSides, type Employee } from '../support/both-sides.ts';
 import { openCopy, type Copy } from '../support/copy.ts';
@@ -43,12 +45,63 @@ describe('a database that is loaded from the topic of one whose changes go to De
     assert.equal(await run.ended(), 0, textOf(run));
   }
 
+  /** The second one, which asks Delta itself. */
+  async function loadedFromDelta(mode: BackfillMode): Promise<void> {
+    const config = { ...target.config, databricks: site.config.databricks };
+    await backfillTable({
+      config,
+      table: config.tables[0]!,
+      mode,
+      from: 'delta',
+      logger: createLogger({ level: 'error', format: 'json' }),
+      signal: AbortSignal.timeout(60_000),
+      onProgress: () => {},
+      onTrouble: () => {},
+    });
+  }
+
   async function newest(): Promise<{ phase: string; version: string | null }> {
     const { rows } = await site.pool.query<{ phase: string; version: string | null }>(
       'SELECT phase, version FROM deltaferry.loads ORDER BY started_at DESC LIMIT 1',
     );
     return rows[0]!;
   }
+
+  it(
+    'loaded from Delta instead, is refused while Delta lacks a change that is older than its version, and has it afterwards',
+    { timeout: 180_000 },
+    async () => {
+      await service?.stop();
+      service = await startService(site.config, {
+        roles: ['postgres-log', 'delta-feed', 'postgres-history'],
+      });
+      await sides.inPostgres.upsert(person(40, '40.50'));
+      await sides.inPostgres.remove(42);
+      await until('both changes on the topic', async () => {
+        const others = (await sides.onTopic()).filter(({ origin }) => origin === site.config.postgres.id);
+        return others.length === 2;
+      });
+      await sides.inDelta.upsert(person(41, '41.50'));
+      await assert.rejects(loadedFromDelta('new'), {
+        code: 'LOAD_CONCURRENT',
+        message: /in another Postgres, for instance 4[02]:/,
+      });
+      await service.stop();
+      service = await startService(site.config);
+      await sides.equal();
+      // Kafka hears a moment later what is merged.
+      await until('the load that is begun anew', async () => {
+        const error = await loadedFromDelta('restart').then(
+          () => null,
+          (thrown: { code?: string }) => thrown,
+        );
+        if (error !== null && error.code !== 'LOAD_CONCURRENT') throw error;
+        return error === null;
+      });
+      assert.deepEqual(await current(target), expectedRows());
+      await target.pool.query('TRUNCATE public.employees');
+    },
+  );
 
   it(
     'is refused while a change of somebody’s crosses the load: it is older than the version, and not in it',
@@ -114,7 +167,7 @@ describe('a database that is loaded from the topic of one whose changes go to De
         startWorker(['--config', target.configFile, '--only', 'postgres-history']),
         (made) => made.kill(),
       );
-      const expected = Array.from(sides.expected, ([id, row]) => `${id} ${row}`).sort();
+      const expected = expectedRows();
       await until(
         'the copy to hold the same',
         async () => assert.deepEqual(await current(target), expected) ?? true,
@@ -129,6 +182,8 @@ describe('a database that is loaded from the topic of one whose changes go to De
       );
     },
   );
+
+  const expectedRows = (): string[] => Array.from(sides.expected, ([id, row]) => `${id} ${row}`).sort();
 
   async function current({ pool }: Copy): Promise<string[]> {
     const { rows } = await pool.query<{ row: string }>(
