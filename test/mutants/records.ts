@@ -1,6 +1,8 @@
 import type { Mutant } from './mutant.ts';
 
 /** D8, D9 and D11: where a record goes, what is in it, and how large it may be. */
+const FETCH_LOOP = 'test/connections/kafka/fetch-loop.test.ts';
+
 export const recordMutants: readonly Mutant[] = [
   {
     promise: 'D8',
@@ -92,5 +94,53 @@ export const recordMutants: readonly Mutant[] = [
       'are written though together they are larger than a record batch may be',
     ],
     saying: /refused a record: that of key k0/,
+  },
+  {
+    promise: 'D11',
+    name: 'fetches as much as ever, whatever comes of it',
+    file: 'src/connections/kafka/fetch-loop.ts',
+    find: 'Math.min(limits.maxBytes, room.bytes() * parts) * stretch',
+    put: 'limits.maxBytes * stretch',
+    caughtBy: [FETCH_LOOP, 'is bounded, however little of the topic it is'],
+  },
+  {
+    promise: 'D11',
+    name: 'fetches more however much is held already',
+    file: 'src/connections/kafka/fetch-loop.ts',
+    find: 'if (underWay.has(leader) || parts === 0) continue;',
+    put: 'if (underWay.has(leader)) continue;',
+    caughtBy: [FETCH_LOOP, 'is one batch in any case, however large: every partition comes to its end'],
+  },
+  {
+    promise: 'D11',
+    name: 'leaves the room to a partition that rests',
+    file: 'src/connections/kafka/assignment.ts',
+    find: `      loop.wake();
+      if (outcome.kind !== 'pause') continue;`,
+    put: `      if (outcome.kind !== 'pause') {
+        loop.wake();
+        continue;
+      }`,
+    caughtBy: [FETCH_LOOP, 'goes on with what a partition held that rests, is taken away or loses its place'],
+  },
+  {
+    promise: 'D11',
+    name: 'leaves the room to a partition that was taken away',
+    file: 'src/connections/kafka/assignment.ts',
+    find: `    // What these held is room for others.
+    loop.wake();`,
+    put: '',
+    caughtBy: [FETCH_LOOP, 'goes on with what a partition held that rests, is taken away or loses its place'],
+  },
+  {
+    promise: 'D11',
+    name: 'decodes a fetch to its end, whatever comes of it',
+    file: 'src/connections/kafka/record-batch-decoder.ts',
+    find: ' || before >= MOST_DECODED',
+    put: '',
+    caughtBy: [
+      'test/connections/kafka/record-batches.test.ts',
+      'is decoded as long as not much has come of its partition in this fetch, one in any case',
+    ],
   },
 ];

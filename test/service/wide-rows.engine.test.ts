@@ -180,6 +180,69 @@ describe('rows with 1 MB of text that does not compress', () => {
   const published = async () => (await settledEnds(site.kafka, site.topic))[0] ?? 0;
 });
 
+/** Few bytes on the topic, of which a fetch takes many: 320 MB come of 1.5 MB. */
+describe('rows with 1 MB of text that compresses to next to nothing', () => {
+  const later = undoing();
+  const PARTITIONS = 8;
+  const ROWS = PARTITIONS * 40;
+  /** One of so many is for the sink; the others its own system has made, which are read as well. */
+  const FOR_THE_SINK = 8;
+  const text = '0,'.repeat(MEGABYTE / 2);
+
+  it('are read ahead in bounded memory, in all partitions together', { timeout: PATIENCE_MS }, async (t) => {
+    const site = later(
+      await openSite({ prefix: 'thin_rows', direction: 'both', partitions: PARTITIONS, settings: QUICK }),
+      (made) => made.drop(),
+    );
+    const publisher = later(await site.openPublisher(), (made) => made.close());
+    const publish = (name: string, ids: readonly number[]): Promise<void> =>
+      publisher.publish(
+        ids.map((id) => ({
+          op: 'insert',
+          key: String(id),
+          before: null,
+          after: [id, name, '1.00'],
+          origin: id % FOR_THE_SINK === 0 ? 'delta' : 'postgres',
+          table: site.name,
+          position: id,
+          ts: 1_700_000_000_000_000,
+          tx: null,
+          load: null,
+        })),
+      );
+    const worker = later(startWorker(['--config', site.configFile, '--only', 'postgres-history']), (made) =>
+      made.kill(),
+    );
+    const arrived = (rows: number, characters: number): Promise<unknown> =>
+      until(
+        `${rows} rows in Postgres`,
+        async () => {
+          const { rows: found } = await site.pool.query<{ rows: string; keys: string; characters: string }>(
+            `SELECT count(*)::text AS rows, count(DISTINCT emp_id)::text AS keys, sum(length(name))::text AS characters
+             FROM public.employees WHERE off_date IS NULL`,
+          );
+          const [row] = found;
+          return row?.rows === String(rows) && row.keys === row.rows && row.characters === String(characters);
+        },
+        { timeoutMs: PATIENCE_MS, everyMs: 50 },
+      );
+    // Of rows as they usually are, a fetch may take all that is allowed.
+    for (let n = 1; n <= 8; n++) {
+      await publish('x', range(n * 1000, 10 * FOR_THE_SINK));
+      await arrived(n * 10, n * 10);
+    }
+    const before = peakMemory(worker.pid);
+    // One transaction: all of them can be read at once.
+    await publish(text, range(100_000, ROWS));
+    const wide = ROWS / FOR_THE_SINK;
+    await arrived(80 + wide, 80 + wide * text.length);
+    const peak = peakMemory(worker.pid);
+    await endsWell(worker);
+    t.diagnostic(`worker ${peak} MB, ${before} MB before them`);
+    assert.ok(peak === null || peak <= MOST_MEGABYTES, `peak ${peak} MB`);
+  });
+});
+
 async function limit(site: Site, bytes: number): Promise<void> {
   const admin = site.kafka.admin();
   await admin.connect();

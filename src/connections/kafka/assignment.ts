@@ -58,6 +58,8 @@ export function createAssignment(options: AssignmentOptions): Assignment {
       flows.delete(partition);
     }
     if (lost.length > 0) handler.revoked(lost);
+    // What these held is room for others.
+    loop.wake();
     const gained = partitions.filter((partition) => !flows.has(partition));
     const free: PartitionFlow[] = [];
     for (const partition of gained) {
@@ -124,6 +126,7 @@ export function createAssignment(options: AssignmentOptions): Assignment {
     const { partition } = flow;
     const hand = consume(flow).then((next) => {
       if (inHand.get(partition) === hand) inHand.delete(partition);
+      loop.wake();
       if (next !== 'lost') track(place([flow]));
     });
     inHand.set(partition, hand);
@@ -141,7 +144,9 @@ export function createAssignment(options: AssignmentOptions): Assignment {
       // The next take says why.
       if (outcome === null) continue;
       const rest = flow.settle(batch, outcome);
-      if (outcome.kind === 'pause') await flow.rest(rest, batch.from);
+      loop.wake();
+      if (outcome.kind !== 'pause') continue;
+      await flow.rest(rest, batch.from);
       loop.wake();
     }
   }
@@ -177,6 +182,7 @@ export function createAssignment(options: AssignmentOptions): Assignment {
     update,
     reread(partitions) {
       for (const partition of partitions) flows.get(partition)?.reread();
+      loop.wake();
     },
     done,
     idle: async () => {

@@ -3,12 +3,14 @@ import { TransientError, type DeltaferryError } from '../../errors.ts';
 import { backoff } from '../../flow/backoff.ts';
 import { sleep } from '../../flow/sleep.ts';
 import { protocolErrorOf, translateKafka } from './errors.ts';
+import { createFetchRoom, partsBeside } from './fetch-room.ts';
 import { fetchCommitted, type FetchLimits } from './fetch.ts';
 import type { PartitionFlow } from './partition-flow.ts';
 
 export interface FetchLoopOptions {
   readonly cluster: Cluster;
   readonly topic: string;
+  /** As it lies on the topic, compressed: it is less where much comes of it. */
   readonly limits: FetchLimits;
   readonly stopping: AbortSignal;
   readonly random: () => number;
@@ -23,21 +25,31 @@ export interface FetchLoop {
   wake(): void;
 }
 
-/** Keeps one fetch under way at every broker that leads a partition with room for more. */
+/**
+ * Keeps one fetch under way at every broker that leads a partition with room for more, as long as what all
+ * partitions hold is little: then the next fetch is one batch at least, however much comes of it.
+ */
 export function startFetchLoop(options: FetchLoopOptions): FetchLoop {
   const { cluster, topic, limits, stopping } = options;
   const underWay = new Set<string>();
+  const room = createFetchRoom(limits.maxBytesPerPartition);
+  /** The larger, the more recently a partition got something: none runs away from the others. */
+  const turns = new WeakMap<PartitionFlow, number>();
+  let turn = 0;
   const waits = backoff({ initialMs: 50, maxMs: 2000, random: options.random });
   let resting = false;
   let failing = false;
 
   function wake(): void {
     if (resting || stopping.aborted) return;
+    const held = [...options.flows()].reduce((sum, { heldBytes }) => sum + heldBytes, 0);
     try {
-      for (const [leader, flows] of wantedByLeader()) {
-        if (underWay.has(leader)) continue;
+      const wanted = wantedByLeader();
+      const parts = partsBeside(held, new Set([...underWay, ...wanted.keys()]).size);
+      for (const [leader, flows] of wanted) {
+        if (underWay.has(leader) || parts === 0) continue;
         underWay.add(leader);
-        void fetchFrom(leader, flows);
+        void fetchFrom(leader, flows, parts);
       }
     } catch (error) {
       void rest(error);
@@ -47,7 +59,7 @@ export function startFetchLoop(options: FetchLoopOptions): FetchLoop {
   function wantedByLeader(): Map<string, PartitionFlow[]> {
     const wanting = [...options.flows()]
       .filter((flow) => flow.wants !== null)
-      .sort((a, b) => Number(b.starved) - Number(a.starved));
+      .sort((a, b) => Number(b.starved) - Number(a.starved) || (turns.get(a) ?? 0) - (turns.get(b) ?? 0));
     if (wanting.length === 0) return new Map();
     const byPartition = new Map(wanting.map((flow) => [flow.partition, flow]));
     const leaders = cluster.findLeaderForPartitions(topic, [...byPartition.keys()]);
@@ -65,7 +77,7 @@ export function startFetchLoop(options: FetchLoopOptions): FetchLoop {
     return wanted;
   }
 
-  async function fetchFrom(leader: string, flows: readonly PartitionFlow[]): Promise<void> {
+  async function fetchFrom(leader: string, flows: readonly PartitionFlow[], parts: number): Promise<void> {
     const wanted = new Map(
       flows.flatMap((flow) => (flow.wants === null ? [] : [[flow.partition, flow.wants]])),
     );
@@ -73,12 +85,18 @@ export function startFetchLoop(options: FetchLoopOptions): FetchLoop {
     try {
       const fetched = await fetchCommitted(cluster, leader, topic, wanted, {
         ...limits,
-        maxBytes: limits.maxBytes * stretch,
-        maxBytesPerPartition: limits.maxBytesPerPartition * stretch,
+        maxBytes: Math.min(limits.maxBytes, room.bytes() * parts) * stretch,
+        maxBytesPerPartition: room.bytes() * stretch,
       });
+      room.fetched(fetched);
+      turn += 1;
       const nothing = fetched.every(({ from, next }) => from === next);
-      for (const part of fetched)
-        flows.find(({ partition }) => partition === part.partition)?.deliver(part, nothing);
+      for (const part of fetched) {
+        const flow = flows.find(({ partition }) => partition === part.partition);
+        if (flow === undefined) continue;
+        flow.deliver(part, nothing);
+        if (part.next !== part.from) turns.set(flow, turn);
+      }
       waits.reset();
       if (failing) options.onTrouble(null);
       failing = false;

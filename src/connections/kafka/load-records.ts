@@ -3,7 +3,7 @@ import { TransientError } from '../../errors.ts';
 import type { LoadReading, LoadRecords, LoadRecordsPart } from '../../ports/load.ts';
 import { partitionCount, withCluster } from './cluster.ts';
 import { translateKafka } from './errors.ts';
-import { createFetchRoom } from './fetch-room.ts';
+import { createFetchRoom, MOST_PARTS } from './fetch-room.ts';
 import { fetchCommitted, type PartitionFetch } from './fetch.ts';
 
 export interface LoadRecordsOptions {
@@ -19,8 +19,6 @@ const MAX_WAIT_MS = 50;
 const MOST_STRETCH = 64;
 /** Parts that are with the handler or wait for it: of a partition one is read while the other is handled. */
 const IN_HAND = 2;
-/** However many partitions there are. */
-const IN_HAND_IN_ALL = 8;
 
 interface Flow {
   readonly partition: number;
@@ -63,7 +61,7 @@ export function createLoadRecords(options: LoadRecordsOptions): LoadRecords {
         while (!stopping.aborted) {
           const open = flows.filter((flow) => !isDone(flow, reading));
           if (open.length === 0 && flows.every(({ inHand }) => inHand === 0)) return;
-          const free = IN_HAND_IN_ALL - flows.reduce((sum, { inHand }) => sum + inHand, 0);
+          const free = MOST_PARTS - flows.reduce((sum, { inHand }) => sum + inHand, 0);
           const wanting = open
             .filter(({ inHand }) => inHand < IN_HAND)
             .sort((a, b) => Number(b.starved) - Number(a.starved) || a.turn - b.turn)

@@ -1,5 +1,6 @@
 import { sleep } from '../../flow/sleep.ts';
 import type { BatchOutcome, StreamBatch } from '../../ports/record-stream.ts';
+import { decodedBytes } from './fetch-room.ts';
 import type { PartitionFetch } from './fetch.ts';
 
 /**
@@ -14,6 +15,8 @@ export class PartitionFlow {
   /** What to fetch next; null while nothing should be fetched. */
   #fetchFrom: bigint | null = null;
   #buffered: StreamBatch | null = null;
+  #bufferedBytes = 0;
+  #inHandBytes = 0;
   #outOfRange = false;
   #rereading = false;
   #wake: (() => void) | null = null;
@@ -36,6 +39,11 @@ export class PartitionFlow {
   /** The offset that the next fetch should ask for; null: none now. */
   get wants(): bigint | null {
     return this.lost.aborted || this.#buffered !== null ? null : this.#fetchFrom;
+  }
+
+  /** What the records of the batches that are with the handler and behind it take. */
+  get heldBytes(): number {
+    return this.#inHandBytes + (this.#buffered === null ? 0 : this.#bufferedBytes);
   }
 
   /** How many times the usual bytes the next fetch may take. */
@@ -96,6 +104,7 @@ export class PartitionFlow {
     // Control and aborted records alone are nothing for the handler, but its offset should follow.
     if (next === from) return;
     this.#buffered = { partition, from, next, end, records };
+    this.#bufferedBytes = decodedBytes(fetched);
     this.#wakeUp();
   }
 
@@ -111,13 +120,17 @@ export class PartitionFlow {
    * handler has lost its place, null once the partition is lost.
    */
   async take(): Promise<StreamBatch | 'out-of-range' | 'reread' | null> {
+    this.#inHandBytes = 0;
     for (;;) {
       if (this.lost.aborted) return null;
       if (this.#rereading) return 'reread';
       if (this.#outOfRange) return 'out-of-range';
       const batch = this.#buffered;
       this.#buffered = null;
-      if (batch !== null) return batch;
+      if (batch !== null) {
+        this.#inHandBytes = this.#bufferedBytes;
+        return batch;
+      }
       await new Promise<void>((resolve) => {
         this.#wake = resolve;
       });
@@ -126,6 +139,7 @@ export class PartitionFlow {
 
   /** Moves on as the handler said; answers how long to rest first, milliseconds. */
   settle(batch: StreamBatch, outcome: BatchOutcome): number {
+    this.#inHandBytes = 0;
     // The handler has lost its place meanwhile: this is an answer of before.
     if (this.#rereading) return 0;
     switch (outcome.kind) {

@@ -1,4 +1,5 @@
 import { codecOf } from './codecs.ts';
+import { MOST_DECODED } from './fetch-room.ts';
 import { AT, ATTRIBUTES, BEFORE_LENGTH_BYTES, MAGIC } from './record-batch-layout.ts';
 import { VarintReader } from './varint.ts';
 
@@ -73,25 +74,35 @@ interface Batch {
   readonly appended: number | null;
 }
 
-/**
- * The next record batch of a fetch. kafkajs makes two dozen objects of every record, which costs more than the
- * rest of reading it.
- */
-export async function decodeBatch(source: {
+/** What a fetch gives of one partition. */
+interface Source {
   readonly buffer: Buffer;
   offset: number;
-}): Promise<BatchContext & { readonly records: readonly DecodedRecord[] }> {
+}
+
+/** Bytes that came of it so far. */
+const decoded = new WeakMap<Source, number>();
+
+/**
+ * The next record batch of a fetch. kafkajs makes two dozen objects of every record, which costs more than the
+ * rest of reading it. Where much has come of a fetch already it ends here: the rest is fetched again.
+ */
+export async function decodeBatch(
+  source: Source,
+): Promise<BatchContext & { readonly records: readonly DecodedRecord[] }> {
   const { buffer, offset } = source;
   const length = BEFORE_LENGTH_BYTES + buffer.readInt32BE(offset + AT.length);
   const end = offset + length;
   if (length < AT.records) throw cutOff();
   source.offset = end;
-  if (buffer.length < end) throw partial();
+  const before = decoded.get(source) ?? 0;
+  if (buffer.length < end || before >= MOST_DECODED) throw partial();
   const batch = headOf(buffer, offset);
   const compression = buffer.readInt16BE(offset + AT.attributes) & ATTRIBUTES.compression;
   const count = buffer.readInt32BE(offset + AT.count);
   const packed = buffer.subarray(offset + AT.records, end);
   const bytes = compression === 0 || count <= 0 ? packed : await codecOf(compression).decompress(packed);
+  decoded.set(source, before + bytes.length);
   const records: DecodedRecord[] = [];
   const reader = new VarintReader(bytes, 0);
   for (let index = 0; index < count; index++) {
@@ -109,9 +120,9 @@ function cutOff(): Error {
   return new Error('A record batch ends before its last record.');
 }
 
-/** The fetch ends within the batch: kafkajs knows it by this name, and passes over it. */
+/** The fetch ends within the batch, or before it: kafkajs knows it by this name, and passes over the rest. */
 function partial(): Error {
-  return Object.assign(new Error('The fetch ends within a batch.'), { name: 'KafkaJSPartialMessageError' });
+  return Object.assign(new Error('The fetch ends here.'), { name: 'KafkaJSPartialMessageError' });
 }
 
 function headOf(buffer: Buffer, offset: number): Batch {

@@ -16,9 +16,9 @@ export interface RecordStreamOptions {
   readonly topic: string;
   /** How many batches, of different partitions, may be with the handler at once; default 4. */
   readonly partitionsConcurrently?: number;
-  /** Default 256 KB, as they lie on the topic: compressed records need more memory. */
+  /** As they lie on the topic, compressed; default 256 KB. It is less where more than twelve times that comes of it. */
   readonly maxBytesPerPartition?: number;
-  /** Per fetch of all partitions of a broker; default 2 MB. */
+  /** Per fetch of all partitions of a broker; default 2 MB. It is less while much is held. */
   readonly maxBytes?: number;
   /** After how long without heartbeat the group gives our partitions away; default 30,000. */
   readonly sessionTimeoutMs?: number;

@@ -145,6 +145,24 @@ describe('a record batch', () => {
     assert.deepEqual((await decodeBatch(new Decoder(empty))).records, []);
   });
 
+  it('is decoded as long as not much has come of its partition in this fetch, one in any case', async () => {
+    registerCodecs();
+    const origin = { transactionalId: null, producerId: -1, producerEpoch: 0, firstSequence: 0 };
+    const value = Buffer.alloc(1024 * 1024);
+    for (const [records, whole] of [
+      [1, 3],
+      [2, 2],
+      [5, 1],
+    ] as const) {
+      const messages = Array.from({ length: records }, () => ({ key: 'key', value }));
+      const encoded = await encodeBatch(messages, origin, LZ4, 0);
+      const source = new Decoder(Buffer.concat(Array.from({ length: 10 }, () => encoded)));
+      for (let nth = 0; nth < whole; nth++) assert.equal((await decodeBatch(source)).records.length, records);
+      await assert.rejects(decodeBatch(source), { name: 'KafkaJSPartialMessageError' });
+      assert.equal((await decodeBatch(new Decoder(encoded))).records.length, records, 'of another partition');
+    }
+  });
+
   it('that ends before its last record is an error: nothing is made up', async () => {
     const messages = [1, 2, 3, 4].map((n) => ({ key: `key ${n}`, value: `value ${n}` }));
     const origin = { transactionalId: null, producerId: -1, producerEpoch: 0, firstSequence: 0 };
