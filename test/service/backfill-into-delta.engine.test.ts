@@ -4,7 +4,7 @@ import { before, describe, it } from 'node:test';
 import { loadConfig } from '../../src/service/config/load.ts';
 import { setupTables } from '../../src/service/setup.ts';
 import { bothSides, type BothSides } from '../support/both-sides.ts';
-import { AS_DATABRICKS_CREATES_IT } from '../support/databricks-table.ts';
+import { AS_DATABRICKS_CREATES_IT, vectorsAdded } from '../support/databricks-table.ts';
 import { startBackfill, textOf, type BackfillRun } from '../support/backfill-run.ts';
 import { committedKeys } from '../support/load-records.ts';
 import { QUICK, startService, type RunningService } from '../support/service.ts';
@@ -162,6 +162,20 @@ describe('loads from Postgres into Delta', () => {
       assert.ok(result.reconciled['ended']! >= 30, JSON.stringify(result));
     },
   );
+
+  it('leave a table in which files may be written anew and rows stay as they were: nothing crosses', async () => {
+    for (const operation of ['DELETE', 'MERGE'])
+      assert.ok((await vectorsAdded(site, operation)) > 0, `no deletion vector was added by ${operation}`);
+    for (const sql of [
+      `OPTIMIZE ${site.deltaTable}`,
+      `REORG TABLE ${site.deltaTable} APPLY (PURGE)`,
+      `UPDATE ${site.deltaTable} SET salary = salary WHERE emp_id % 7 = 0`,
+    ])
+      await site.warehouse.query({ doing: 'writing files anew', sql });
+    await sides.inDelta.upsert({ id: 9050, name: 'live', salary: '1.00' });
+    await sides.equal();
+    await sides.assertCrossedOnce();
+  });
 
   it('given up, let live changes go on', { timeout: 200_000 }, async () => {
     const blocked = await site.pool.connect();

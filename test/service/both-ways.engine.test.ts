@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, it } from 'node:test';
 import { bothSides, type BothSides, type Writer } from '../support/both-sides.ts';
-import { AS_DATABRICKS_CREATES_IT, vectorsAdded } from '../support/databricks-table.ts';
 import { QUICK, startService, type RunningService } from '../support/service.ts';
 import { openSite, type Site } from '../support/site.ts';
 
@@ -23,12 +22,7 @@ describe('both directions at once', () => {
   let service: RunningService;
 
   before(async () => {
-    site = await openSite({
-      prefix: 'both_ways',
-      direction: 'both',
-      settings: SETTINGS,
-      deltaTable: AS_DATABRICKS_CREATES_IT,
-    });
+    site = await openSite({ prefix: 'both_ways', direction: 'both', settings: SETTINGS });
     sides = bothSides(site);
     service = await startService(site.config);
   });
@@ -103,20 +97,6 @@ describe('both directions at once', () => {
           await sides.inPostgres.upsert(...range(90_700, 20).map((id) => person(id, `${round}.00`)));
       })(),
     ]);
-    await sides.equal();
-    await sides.assertCrossedOnce();
-  });
-
-  it('has nothing to carry where files are written anew and rows stay as they were', async () => {
-    for (const operation of ['DELETE', 'MERGE'])
-      assert.ok((await vectorsAdded(site, operation)) > 0, `no deletion vector was added by ${operation}`);
-    for (const sql of [
-      `OPTIMIZE ${site.deltaTable}`,
-      `REORG TABLE ${site.deltaTable} APPLY (PURGE)`,
-      `UPDATE ${site.deltaTable} SET salary = salary WHERE emp_id % 7 = 0`,
-    ])
-      await site.warehouse.query({ doing: 'writing files anew', sql });
-    await sides.inDelta.upsert(person(90_650));
     await sides.equal();
     await sides.assertCrossedOnce();
   });
