@@ -31,11 +31,9 @@ export async function assertCaught(mutant: Mutant, signal: AbortSignal): Promise
   const folder = mkdtempSync(join(tmpdir(), 'deltaferry-mutant-'));
   const seen = join(folder, 'seen');
   try {
-    // A test that fails may leave connections open.
+    // A test that fails may leave connections open. Without --test, which processes that the test forks would inherit.
     const options = [
-      '--test',
       '--test-force-exit',
-      '--test-isolation=none',
       '--test-reporter=spec',
       `--test-name-pattern=${escaped(title)}`,
     ];
