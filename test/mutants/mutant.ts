@@ -32,11 +32,7 @@ export async function assertCaught(mutant: Mutant, signal: AbortSignal): Promise
   const seen = join(folder, 'seen');
   try {
     // A test that fails may leave connections open. Without --test, which processes that the test forks would inherit.
-    const options = [
-      '--test-force-exit',
-      '--test-reporter=spec',
-      `--test-name-pattern=${escaped(title)}`,
-    ];
+    const options = ['--test-force-exit', '--test-reporter=spec', `--test-name-pattern=${escaped(title)}`];
     const { code, output } = await run([...options, join(ROOT, test)], signal, {
       NODE_OPTIONS: `${process.env.NODE_OPTIONS ?? ''} --import ${HOOK}`,
       MUTANT_OF_A_TEST: JSON.stringify({ file: join(ROOT, file), find, put, seen }),
