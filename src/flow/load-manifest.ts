@@ -1,5 +1,6 @@
 import type { Micros } from '../change/change.ts';
 import { OperatorError } from '../errors.ts';
+import type { Stored } from './stop-note.ts';
 
 /** What another database has to know of a load to begin from its records alone. All offsets are per partition. */
 export interface LoadManifest {
@@ -35,8 +36,6 @@ export interface LoadOnTopic {
   /** Its target has not read all of its records yet, and did not give it up. */
   readonly isNeeded: boolean;
 }
-
-type Stored = Readonly<Record<string, string | number | null>>;
 
 interface Progress extends Pick<LoadManifest, 'parts' | 'rows' | 'rejected'> {
   readonly at: string | null;

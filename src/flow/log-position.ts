@@ -1,8 +1,8 @@
 import { OperatorError } from '../errors.ts';
+import type { Stored } from './stop-note.ts';
 
 /** A `pg_snapshot` as text (`xmin:xmax:xip,…`). */
 type Snapshot = string;
-type Stored = Readonly<Record<string, string | number | null>>;
 
 /**
  * Where a log poller stands: every transaction that `acknowledged` sees is published. `target` is set

@@ -1,5 +1,6 @@
 import { OperatorError } from '../errors.ts';
 import type { LoadManifest, NewestOnTopic } from '../flow/load-manifest.ts';
+import { larger } from '../flow/next-offset.ts';
 import type { LoadCopy, LoadTopics } from '../ports/load.ts';
 
 export interface LoadFromTopicOptions {
@@ -82,8 +83,6 @@ export function createLoadFromTopic(options: LoadFromTopicOptions): LoadFromTopi
     },
   };
 }
-
-const larger = (one: bigint, other: bigint): bigint => (one > other ? one : other);
 
 function pinnedOf({ tableId, version, ts, rows, rejected }: LoadManifest): LoadCopy['pinned'] {
   return { tableId, version, ts, rows: rows + rejected };

@@ -1,18 +1,10 @@
-import type { LoadRecordsOptions } from '../connections/kafka/load-records.ts';
 import { newestOnTopic } from '../flow/load-manifest.ts';
 import type { LoadTopics } from '../ports/load.ts';
 import { createLoadFromTopic, type LoadFromTopic } from '../producers/load-from-topic.ts';
-import type { TableConfig } from './config/table-schema.ts';
-import type { Config } from './config/schema.ts';
-import { earlierOfOthers } from './wire-others-way.ts';
+import { earlierOfOthers, type OthersOptions } from './wire-others-way.ts';
 
 /** The newest load on a table's topic, for a database that did not make it. Databricks is not asked. */
-export function wireFromTopic(wired: {
-  readonly config: Config;
-  readonly table: TableConfig;
-  readonly kafka: LoadRecordsOptions['kafka'];
-  readonly topics: LoadTopics;
-}): LoadFromTopic {
+export function wireFromTopic(wired: OthersOptions & { readonly topics: LoadTopics }): LoadFromTopic {
   const { config, table, topics } = wired;
   return createLoadFromTopic({
     name: table.name,

@@ -3,6 +3,7 @@ import { latestPosition } from '../connections/kafka/latest-position.ts';
 import { createLoadRecords, type LoadRecordsOptions } from '../connections/kafka/load-records.ts';
 import { createSchemaRegistry } from '../connections/registry/schemas.ts';
 import { earlierChange } from '../consumers/earlier-changes.ts';
+import { larger } from '../flow/next-offset.ts';
 import type { LoadTopics, OthersWay } from '../ports/load.ts';
 import { subjectOf } from '../setup/request.ts';
 import { registryOptions } from './connect.ts';
@@ -40,10 +41,7 @@ export async function earlierOfOthers(
   const { config, table, kafka, topics } = options;
   if (!(await isCaptured(options))) return null;
   const lows = await topics.changesLow();
-  const liveOffsets = of.liveOffsets.map((offset, partition) => {
-    const low = lows[partition] ?? offset;
-    return offset > low ? offset : low;
-  });
+  const liveOffsets = of.liveOffsets.map((offset, partition) => larger(offset, lows[partition] ?? offset));
   const registry = createSchemaRegistry(registryOptions(config));
   try {
     return await earlierChange(

@@ -53,12 +53,12 @@ export interface Site {
   drop(): Promise<void>;
 }
 
-const DELTA_PROPERTIES = ['delta.enableChangeDataFeed = true', 'delta.enableInCommitTimestamps = true'];
-
 export interface Publisher {
   publish(changes: readonly Change[]): Promise<void>;
   close(): Promise<void>;
 }
+
+const DELTA_PROPERTIES = ['delta.enableChangeDataFeed = true', 'delta.enableInCommitTimestamps = true'];
 
 export async function openSite(options: SiteOptions): Promise<Site> {
   const endpoints = options.endpoints ?? testStack();

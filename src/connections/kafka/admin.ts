@@ -1,7 +1,7 @@
 import kafkajs, { type Admin, type Kafka } from 'kafkajs';
 import { TransientError } from '../../errors.ts';
 import { sleep } from '../../flow/sleep.ts';
-import { atMost } from './cluster.ts';
+import { disconnected } from './cluster.ts';
 import { protocolErrorOf, translateKafka } from './errors.ts';
 
 /** A topic as the broker has it. */
@@ -29,7 +29,6 @@ export interface TopicsAdmin {
 
 // The broker's own default.
 const DEFAULT_REPLICATION = -1;
-const DISCONNECT_MS = 3000;
 const SPREADING_MS = 15_000;
 
 /** Topics as setup needs them: described and created, never altered. */
@@ -144,10 +143,7 @@ export function topicsAdmin(kafka: Kafka): TopicsAdmin {
       const closing = connected;
       connected = undefined;
       if (closing === undefined) return;
-      await atMost(
-        DISCONNECT_MS,
-        closing.then((opened) => opened.disconnect()),
-      );
+      await disconnected(closing.then((opened) => opened.disconnect()));
     },
   };
 }

@@ -36,7 +36,7 @@ export async function withCluster<T>(kafka: Kafka, work: (cluster: Cluster) => P
     await cluster.connect();
     return await work(cluster);
   } finally {
-    await atMost(DISCONNECT_MS, consumer.disconnect());
+    await disconnected(consumer.disconnect());
   }
 }
 
@@ -55,4 +55,9 @@ export async function atMost(ms: number, tidying: Promise<unknown>): Promise<voi
   });
   await Promise.race([tidying.catch(() => undefined), late]);
   clearTimeout(timer);
+}
+
+/** The same of a disconnect, as long as all of ours wait. */
+export function disconnected(disconnecting: Promise<unknown>): Promise<void> {
+  return atMost(DISCONNECT_MS, disconnecting);
 }

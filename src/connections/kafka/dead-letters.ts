@@ -1,7 +1,7 @@
 import type { Kafka, Message, Producer, TopicMessages } from 'kafkajs';
 import { asBuffer } from '../../change/bytes.ts';
 import type { DeadLetter, DeadLetters } from '../../ports/dead-letters.ts';
-import { atMost } from './cluster.ts';
+import { disconnected } from './cluster.ts';
 import { compressionType } from './codecs.ts';
 import { translateKafka } from './errors.ts';
 import { requestsOf } from './request-size.ts';
@@ -17,7 +17,6 @@ export interface KafkaDeadLetters extends DeadLetters {
   close(): Promise<void>;
 }
 
-const DISCONNECT_MS = 3000;
 // The strongest: a record that was compressed on the changes topic must not be too large for this one.
 const compression = compressionType('zstd');
 
@@ -66,10 +65,7 @@ export function createDeadLetters({ kafka, topic }: DeadLettersOptions): KafkaDe
       const closing = connected;
       connected = undefined;
       if (closing === undefined) return;
-      await atMost(
-        DISCONNECT_MS,
-        closing.then((opened) => opened.disconnect()),
-      );
+      await disconnected(closing.then((opened) => opened.disconnect()));
     },
   };
 }

@@ -1,8 +1,6 @@
 import type { Kafka } from 'kafkajs';
-import { atMost } from './cluster.ts';
+import { disconnected } from './cluster.ts';
 import { translateKafka } from './errors.ts';
-
-const DISCONNECT_MS = 3000;
 
 /**
  * The next offset of each partition by what groups of these names have committed to Kafka, of each partition the
@@ -28,6 +26,6 @@ export async function groupOffsets(
   } catch (error) {
     throw translateKafka(error, { doing: 'asking for the offsets of consumer groups', topic });
   } finally {
-    await atMost(DISCONNECT_MS, admin.disconnect());
+    await disconnected(admin.disconnect());
   }
 }

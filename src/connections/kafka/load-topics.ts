@@ -4,7 +4,7 @@ import { OperatorError } from '../../errors.ts';
 import type { LoadTopics } from '../../ports/load.ts';
 import { topicsAdmin } from './admin.ts';
 import { alterTopicCommand } from './alter-topic.ts';
-import { atMost, consumerWithCluster, partitionCount } from './cluster.ts';
+import { disconnected, consumerWithCluster, partitionCount } from './cluster.ts';
 import { translateKafka } from './errors.ts';
 import { latestPosition } from './latest-position.ts';
 import { createLoadRecords } from './load-records.ts';
@@ -20,8 +20,6 @@ export interface LoadTopicsOptions {
   /** Where producers keep their positions; the names of the Delta feed and of whoever publishes loads. */
   readonly positions: { readonly topic: string; readonly feed: string; readonly loads: string };
 }
-
-const DISCONNECT_MS = 3000;
 
 export function createLoadTopics(options: LoadTopicsOptions): LoadTopics {
   const { kafka, topic, changesTopic, partitions, maxMessageBytes, positions } = options;
@@ -100,6 +98,6 @@ export async function topicOffsets(
   } catch (error) {
     throw translateKafka(error, { doing: 'asking where the topic begins and ends', topic });
   } finally {
-    await atMost(DISCONNECT_MS, consumer.disconnect());
+    await disconnected(consumer.disconnect());
   }
 }

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto';
 import { createRequire } from 'node:module';
 import type { Cluster, Kafka, Logger } from 'kafkajs';
-import { atMost, consumerWithCluster } from './cluster.ts';
+import { disconnected, consumerWithCluster } from './cluster.ts';
 import {
   createTransactionSend,
   type Brokers,
@@ -54,8 +54,6 @@ const createTransactions = load('kafkajs/src/producer/eosManager/index.js') as (
   readonly transactionTimeout: number;
 }) => Transactions;
 
-const DISCONNECT_MS = 3000;
-
 /** kafkajs's transactions with a sending of our own: transaction-send.ts says why. */
 export function createTransactionalProducer(options: TransactionalProducerOptions): TransactionalProducer {
   const { kafka, transactionalId, transactionTimeoutMs, retry } = options;
@@ -80,6 +78,6 @@ export function createTransactionalProducer(options: TransactionalProducerOption
     commit: () => transactions.commit(),
     abort: () => transactions.abort(),
     isActive: () => transactions.isInTransaction(),
-    close: () => atMost(DISCONNECT_MS, consumer.disconnect()),
+    close: () => disconnected(consumer.disconnect()),
   };
 }

@@ -8,7 +8,7 @@ import { goOnBehindCopy } from './load-copy.ts';
 import { hasEdits } from './load-edits.ts';
 import { from, notUnderWay } from './load-phases.ts';
 import { createReconcile } from './load-reconcile.ts';
-import { checkComplete, duplicateKeys, notEmpty, refusedRow } from './load-refusals.ts';
+import { checkComplete, duplicateKeys, isUniqueViolation, notEmpty, refusedRow } from './load-refusals.ts';
 import { dropLoadTable, loadTableNames } from './load-table-ddl.ts';
 import { holdsRows, RELEASE } from './loads.ts';
 import { inTransaction } from './transaction.ts';
@@ -67,22 +67,22 @@ export function createLoadHandover(options: LoadHandoverOptions): LoadHandover {
     });
   }
 
-  /** Duplicates show as a unique violation of an index; they are named where it is one of the load's own. Nobody else writes what it runs into: it is not tried again. */
+  /** Duplicates show as a unique violation. Another one would come again: nobody else writes what it runs into. */
   async function named<T>(load: Load, work: Promise<T>): Promise<T> {
     try {
       return await work;
     } catch (error) {
-      if ((error as { code?: string }).code !== 'POSTGRES_23505') throw refusedRow(load, error);
-      const { rows } = loadTableNames(load.id);
-      const found = await pool.query<{ key: string }>(
-        `SELECT concat_ws(', ', ${key}) AS key FROM ${rows} GROUP BY ${key} HAVING count(*) > 1 LIMIT 5`,
-      );
-      if (found.rows.length === 0) throw refusedRow(load, error);
-      throw duplicateKeys(
-        load,
-        found.rows.map((row) => row.key),
-      );
+      const duplicates = isUniqueViolation(error) ? await keysTwice(load) : [];
+      throw duplicates.length > 0 ? duplicateKeys(load, duplicates) : refusedRow(load, error);
     }
+  }
+
+  /** Some of them. */
+  async function keysTwice({ id }: Load): Promise<readonly string[]> {
+    const found = await pool.query<{ key: string }>(
+      `SELECT concat_ws(', ', ${key}) AS key FROM ${loadTableNames(id).rows} GROUP BY ${key} HAVING count(*) > 1 LIMIT 5`,
+    );
+    return found.rows.map((row) => row.key);
   }
 
   return {

@@ -25,8 +25,7 @@ export function duplicateKeys({ name }: Load, keys: readonly string[]): Operator
  * Answers other errors as they are.
  */
 export function refusedRow({ name, target, source }: Load, error: unknown): unknown {
-  if (!(error instanceof PoisonError) && !(error instanceof DeltaferryError && error.code === UNIQUE))
-    return error;
+  if (!(error instanceof PoisonError) && !isUniqueViolation(error)) return error;
   const rows = source === 'postgres' ? 'in Postgres' : 'in the Delta table';
   return new OperatorError({
     code: 'LOAD_ROW_REFUSED',
@@ -36,7 +35,9 @@ export function refusedRow({ name, target, source }: Load, error: unknown): unkn
   });
 }
 
-const UNIQUE = 'POSTGRES_23505';
+export function isUniqueViolation(error: unknown): error is DeltaferryError {
+  return error instanceof DeltaferryError && error.code === 'POSTGRES_23505';
+}
 
 export function notEmpty({ name, target }: Load): OperatorError {
   return new OperatorError({
