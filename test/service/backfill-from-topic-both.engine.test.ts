@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { backfillTable, type BackfillMode } from '../../src/service/backfill.ts';
-import { createLogger } from '../../src/service/logger.ts';
+import type { BackfillMode } from '../../src/service/backfill.ts';
 import { startBackfill, textOf } from '../support/backfill-run.ts';
 import { bothSides, type BothSides, type Employee } from '../support/both-sides.ts';
 import { openCopy, type Copy } from '../support/copy.ts';
@@ -11,6 +10,7 @@ import { openSite, type Site } from '../support/site.ts';
 import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker } from '../support/worker.ts';
+import { loadHere } from '../support/load-here.ts';
 
 const ROWS = 300;
 const SOON = { timeoutMs: 60_000, everyMs: 100 };
@@ -48,16 +48,7 @@ describe('a database that is loaded from the topic of one whose changes go to De
   /** The second one, which asks Delta itself. */
   async function loadedFromDelta(mode: BackfillMode): Promise<void> {
     const config = { ...target.config, databricks: site.config.databricks };
-    await backfillTable({
-      config,
-      table: config.tables[0]!,
-      mode,
-      from: 'delta',
-      logger: createLogger({ level: 'error', format: 'json' }),
-      signal: AbortSignal.timeout(60_000),
-      onProgress: () => {},
-      onTrouble: () => {},
-    });
+    await loadHere(config, { mode, from: 'delta' });
   }
 
   async function newest(): Promise<{ phase: string; version: string | null }> {

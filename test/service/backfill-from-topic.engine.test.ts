@@ -4,9 +4,8 @@ import type pg from 'pg';
 import { createChangeLog } from '../../src/connections/kafka/change-log.ts';
 import { latestPosition } from '../../src/connections/kafka/latest-position.ts';
 import { newestOnTopic, type LoadManifest } from '../../src/flow/load-manifest.ts';
-import { backfillTable, type BackfillResult } from '../../src/service/backfill.ts';
+import type { BackfillResult } from '../../src/service/backfill.ts';
 import type { Config } from '../../src/service/config/schema.ts';
-import { createLogger } from '../../src/service/logger.ts';
 import { compactAtOnce } from '../support/compaction.ts';
 import { openCopy, type Copy } from '../support/copy.ts';
 import { endsWell } from '../support/ends-well.ts';
@@ -15,27 +14,14 @@ import { openSite, type Site } from '../support/site.ts';
 import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker } from '../support/worker.ts';
+import { loadWithoutTrouble } from '../support/load-here.ts';
 
 const ROWS = 3000;
 const DELETED = 1000;
 
-async function load(config: Config, from: 'delta' | 'topic'): Promise<BackfillResult> {
-  const troubles: unknown[] = [];
-  const result = await backfillTable({
-    config,
-    table: config.tables[0]!,
-    mode: 'new',
-    from,
-    logger: createLogger({ level: 'error', format: 'json' }),
-    signal: AbortSignal.timeout(60_000),
-    onProgress: () => {},
-    onTrouble: (error) => troubles.push(error),
-    // Many transactions, so that nearly all of the topic is behind its newest segment.
-    rowsPerPiece: 300,
-  });
-  assert.deepEqual(troubles, []);
-  return result;
-}
+// Many transactions, so that nearly all of the topic is behind its newest segment.
+const load = (config: Config, from: 'delta' | 'topic'): Promise<BackfillResult> =>
+  loadWithoutTrouble(config, { from, rowsPerPiece: 300 });
 
 const refused = (config: Config, code: string, words: RegExp): Promise<void> =>
   assert.rejects(load(config, 'topic'), (error: Error & { code?: string }) => {

@@ -1,8 +1,7 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import { setTimeout as delay } from 'node:timers/promises';
-import { backfillTable, type BackfillProgress } from '../../src/service/backfill.ts';
-import { createLogger } from '../../src/service/logger.ts';
+import type { BackfillProgress } from '../../src/service/backfill.ts';
 import { createDeltaCommits, type DeltaCommits } from '../support/delta-commits.ts';
 import { endsWell } from '../support/ends-well.ts';
 import { isPublished } from '../support/feed-progress.ts';
@@ -14,6 +13,7 @@ import { openSite, type Site } from '../support/site.ts';
 import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker, type Worker } from '../support/worker.ts';
+import { loadHere } from '../support/load-here.ts';
 
 const ROWS = 3000;
 const ROWS_PER_PIECE = 100;
@@ -50,19 +50,8 @@ describe('a load of a table whose changes were published before anybody applied 
     });
   }
 
-  async function load(onProgress: (progress: BackfillProgress) => void, signal: AbortSignal) {
-    return await backfillTable({
-      config: site.config,
-      table: site.config.tables[0]!,
-      mode: 'new',
-      rowsPerPiece: ROWS_PER_PIECE,
-      mostAhead: MOST_AHEAD,
-      logger: createLogger({ level: 'error', format: 'json' }),
-      signal,
-      onProgress,
-      onTrouble: () => {},
-    });
-  }
+  const load = (onProgress: (progress: BackfillProgress) => void, signal: AbortSignal) =>
+    loadHere(site.config, { rowsPerPiece: ROWS_PER_PIECE, mostAhead: MOST_AHEAD, onProgress, signal });
 
   it(
     'publishes so many rows ahead of those loaded, and goes on as these are; then what came before it is applied, too',

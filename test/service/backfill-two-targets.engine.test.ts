@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import type pg from 'pg';
-import { backfillTable, type BackfillMode, type BackfillResult } from '../../src/service/backfill.ts';
+import type { BackfillMode, BackfillResult } from '../../src/service/backfill.ts';
 import type { Config } from '../../src/service/config/schema.ts';
-import { createLogger } from '../../src/service/logger.ts';
 import { startBackfill, textOf } from '../support/backfill-run.ts';
 import { openCopy, type Copy } from '../support/copy.ts';
 import { committedKeys } from '../support/load-records.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
+import { loadHere } from '../support/load-here.ts';
 
 const ROWS = 5000;
 
@@ -30,16 +30,7 @@ describe('a load of a table that another target loads at the same time', () => {
 
   async function loadSecond(mode: BackfillMode): Promise<BackfillResult> {
     const config: Config = { ...target.config, databricks: site.config.databricks };
-    return await backfillTable({
-      config,
-      table: config.tables[0]!,
-      mode,
-      from: 'delta',
-      logger: createLogger({ level: 'error', format: 'json' }),
-      signal: AbortSignal.timeout(120_000),
-      onProgress: () => {},
-      onTrouble: () => {},
-    });
+    return await loadHere(config, { mode, from: 'delta', signal: AbortSignal.timeout(120_000) });
   }
 
   async function newest(): Promise<{ id: string; phase: string; published: number }> {

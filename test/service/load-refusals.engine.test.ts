@@ -2,13 +2,13 @@ import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
 import kafkajs from 'kafkajs';
 import { DeltaferryError } from '../../src/errors.ts';
-import { backfillTable, type BackfillOptions, type BackfillResult } from '../../src/service/backfill.ts';
+import type { BackfillOptions, BackfillResult } from '../../src/service/backfill.ts';
 import type { TableConfig } from '../../src/service/config/table-schema.ts';
-import { createLogger } from '../../src/service/logger.ts';
 import { startBackfill, textOf } from '../support/backfill-run.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
+import { loadHere } from '../support/load-here.ts';
 
 const ROWS = 2000;
 
@@ -25,18 +25,8 @@ describe('a load that cannot be carried out', () => {
     });
   });
 
-  async function load(options: Partial<BackfillOptions> = {}): Promise<BackfillResult> {
-    return await backfillTable({
-      config: site.config,
-      table: site.config.tables[0]!,
-      mode: 'new',
-      logger: createLogger({ level: 'error', format: 'json' }),
-      signal: AbortSignal.timeout(60_000),
-      onProgress: () => {},
-      onTrouble: () => {},
-      ...options,
-    });
-  }
+  const load = (options?: Partial<BackfillOptions>): Promise<BackfillResult> =>
+    loadHere(site.config, options);
 
   async function refused(
     code: string,

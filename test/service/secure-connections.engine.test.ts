@@ -12,11 +12,9 @@ import { translatePostgres } from '../../src/connections/postgres/errors.ts';
 import { openPool, type PostgresTls } from '../../src/connections/postgres/pool.ts';
 import { createSchemaRegistry, type RegistryOptions } from '../../src/connections/registry/schemas.ts';
 import { DeltaferryError, describeError } from '../../src/errors.ts';
-import { backfillTable, type BackfillResult } from '../../src/service/backfill.ts';
 import type { Config } from '../../src/service/config/schema.ts';
 import { kafkaOptions } from '../../src/service/connect.ts';
 import { listDeadLetters } from '../../src/service/dead-letters.ts';
-import { createLogger } from '../../src/service/logger.ts';
 import { setupTables } from '../../src/service/setup.ts';
 import { bothSides } from '../support/both-sides.ts';
 import { startBroker, type OwnBroker } from '../support/broker.ts';
@@ -34,6 +32,7 @@ import { assertPublished, committedRecords } from '../support/topic-check.ts';
 import { undoing } from '../support/undoing.ts';
 import { until } from '../support/until.ts';
 import { startWorker } from '../support/worker.ts';
+import { loadWithoutTrouble } from '../support/load-here.ts';
 
 const USER = 'ferry';
 const PASSWORD = 'right-geheim';
@@ -233,7 +232,7 @@ describe('connections with TLS and logins', () => {
       'both sinks to have written a dead letter',
       async () => (await listDeadLetters(config, table, 10)).letters.length === 2,
     );
-    assert.equal((await loadFromDelta(config)).rows, 2);
+    assert.equal((await loadWithoutTrouble(config, { from: 'delta' })).rows, 2);
     await service.stop();
     const denied = service.lines.map((line) => JSON.stringify(line)).filter((line) => /authoriz/i.test(line));
     assert.deepEqual(denied, []);
@@ -263,22 +262,6 @@ describe('connections with TLS and logins', () => {
         sasl: { ...sasl(), username },
       },
     };
-  }
-
-  async function loadFromDelta(config: Config): Promise<BackfillResult> {
-    const troubles: unknown[] = [];
-    const result = await backfillTable({
-      config,
-      table: config.tables[0]!,
-      from: 'delta',
-      mode: 'new',
-      logger: createLogger({ level: 'error', format: 'json' }),
-      signal: AbortSignal.timeout(60_000),
-      onProgress: () => {},
-      onTrouble: (error) => troubles.push(error),
-    });
-    assert.deepEqual(troubles, []);
-    return result;
   }
 
   async function sendGarbage(topic: string): Promise<void> {

@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict';
 import { before, describe, it } from 'node:test';
-import { backfillTable, type BackfillResult } from '../../src/service/backfill.ts';
 import type { Config } from '../../src/service/config/schema.ts';
-import { createLogger } from '../../src/service/logger.ts';
 import { text } from '../docs/tree.ts';
 import { openSite, type Site } from '../support/site.ts';
 import { undoing } from '../support/undoing.ts';
+import { loadWithoutTrouble } from '../support/load-here.ts';
 
 /** Those of what `run` needs, and those of a load. */
 function documented(role: string): readonly string[] {
@@ -48,23 +47,8 @@ describe('a load with only the grants of docs/OPERATIONS.md', () => {
     });
   });
 
-  async function load(): Promise<BackfillResult> {
-    const troubles: unknown[] = [];
-    const result = await backfillTable({
-      config,
-      table: config.tables[0]!,
-      mode: 'new',
-      logger: createLogger({ level: 'error', format: 'json' }),
-      signal: AbortSignal.timeout(60_000),
-      onProgress: () => {},
-      onTrouble: (error) => troubles.push(error),
-    });
-    assert.deepEqual(troubles, []);
-    return result;
-  }
-
   it('fills the history, and may create nothing elsewhere', { timeout: 90_000 }, async () => {
-    assert.equal((await load()).rows, 2);
+    assert.equal((await loadWithoutTrouble(config)).rows, 2);
     const { rows } = await site.pool.query('select emp_id from employees order by emp_id');
     assert.deepEqual(rows, [{ emp_id: '1' }, { emp_id: '2' }]);
   });
